@@ -1,0 +1,56 @@
+# Each target does its own set-up: Python 3.11 (or newer) with pip and venv is all that must be there.
+#   make demo [INPUT=file-or-folder]   the main job, on generated mammograms or on your own
+#   make test                          style, types, import order and the quick tests
+#   make test-all                      the slow tests as well, with system packages where they can be had
+#   make bench                         speed against the floor and against textbook code
+# PYTHON=/path/to/python3.11 chooses the interpreter that the environments are made with.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?=
+INPUT ?=
+PYTEST_ARGS ?=
+
+base := .venv/bin
+dev := .venv-dev/bin/python
+
+.PHONY: help demo test test-all lint bench format base-environment dev-environment system-packages clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+base-environment:
+	@python=$$(scripts/find-python $(PYTHON)) && "$$python" scripts/environment base
+
+dev-environment:
+	@python=$$(scripts/find-python $(PYTHON)) && "$$python" scripts/environment dev
+
+demo: base-environment
+	@$(base)/mammolens demo $(if $(INPUT),"$(INPUT)")
+
+lint: dev-environment
+	@echo "ruff check";          $(dev) -m ruff check .
+	@echo "ruff format --check"; $(dev) -m ruff format --check .
+	@echo "mypy --strict src";   $(dev) -m mypy --strict
+	@echo "lint-imports";        $(dev) -c "from importlinter.cli import lint_imports_command as main; main()" --no-logo
+
+format: dev-environment
+	@$(dev) -m ruff check --fix --quiet . || true
+	@$(dev) -m ruff format .
+
+test: lint
+	@$(dev) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+system-packages:
+	@scripts/system-packages
+
+test-all: lint system-packages
+	@$(dev) -m pytest $(PYTEST_ARGS)
+
+bench: dev-environment
+	@$(dev) -m benchmarks
+
+clean:
+	rm -rf .venv .venv-dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist demo-output

@@ -1,0 +1,271 @@
+"""``mammolens predict``: files in, answers out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from mammolens.cli import files, records, terminal
+from mammolens.errors import MammolensError, OutputError
+
+if TYPE_CHECKING:
+    from mammolens.imaging.reading import ReadOptions
+    from mammolens.imaging.sandbox import DecodePool
+    from mammolens.inference import Predictor
+    from mammolens.types import Prediction
+
+_log = logging.getLogger(__name__)
+
+STANDARD_OUTPUT = Path("-")
+
+_INTERNAL = "Mammolens failed on this file. Run `mammolens --debug predict …` on it and report what it prints."
+_HEADER = f"{'probability':>11}  {'label':<9}  {'side':<4}  {'view':<5}  {'x,y':>11}  file"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one call of the command is to do.
+
+    Attributes
+    ----------
+    inputs : list of Path
+        In the order of the answers.
+    json : Path or None
+        Where JSON Lines go.
+    out : Path or None
+        Folder of the artifacts; ``None`` where none are wanted.
+    jobs : int
+        Files in work at a time.
+    """
+
+    inputs: list[Path]
+    json: Path | None
+    out: Path | None
+    jobs: int
+
+
+def predict(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files, or folders with all that is in them.")],
+    model: Annotated[str, typer.Option(metavar="M", help="Installed model, bundle folder or .zip.")] = "default",
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JSON Lines there; - is stdout.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path("mammolens-output"),
+    no_artifacts: Annotated[bool, typer.Option("--no-artifacts", help="Write no pictures.")] = False,
+    engine: Annotated[
+        str, typer.Option(metavar="E", help="Inference engine: auto, or one that `mammolens doctor` lists.")
+    ] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Files in work at a time; one per core unless given.")
+    ] = None,
+    any_modality: Annotated[bool, typer.Option("--any-modality", help="Accept DICOM of other modalities.")] = False,
+    frame: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Frame of a multi-frame file, from 0; else the middle one.")
+    ] = None,
+) -> None:
+    """Answer for mammograms: files and folders in, answers out.
+
+    Exit status 0: all files were answered. 3: some were refused. 2: wrong usage.
+    """
+    job = _plan(paths, json, out, jobs, artifacts=not no_artifacts)
+    threads = terminal.checked_settings().threads or (1 if job.jobs > 1 else 0)
+    from mammolens.imaging.sandbox import default_pool
+
+    pool = default_pool()
+    # The decoding processes come up while this one opens the model.
+    pool.start(job.jobs)
+    from mammolens.imaging.reading import ReadOptions
+    from mammolens.inference import Predictor
+
+    predictor = Predictor.from_bundle(model, engine=engine, threads=threads)
+    with _interruptible(pool):
+        count = _run(predictor, ReadOptions(any_modality=any_modality, frame=frame), job)
+    if count:
+        raise typer.Exit(terminal.REFUSED)
+
+
+def _plan(paths: list[Path], json: Path | None, out: Path, jobs: int | None, *, artifacts: bool) -> Job:
+    """Find the inputs and refuse what can't be meant; nothing is written before this is done."""
+    pictures = files.identity(out)
+    lines = None if json is None or json == STANDARD_OUTPUT else files.identity(json)
+    inputs: list[Path] = []
+    for path in paths:
+        what = files.identity(path)
+        if os.path.isdir(path):
+            if artifacts and what == pictures:
+                raise _misused("--out", "is a folder that is read. Give the pictures a folder of their own.")
+            # What an earlier call wrote is no input of this one.
+            inputs += files.find(path, (pictures, lines))
+        elif not os.path.isfile(path):
+            raise _misused("PATH", f"{terminal.printable(path)} is no file or folder, or can't be opened.")
+        elif what == lines:
+            raise _misused("--json", "would overwrite a file that is read.")
+        else:
+            inputs.append(path)
+    if not inputs:
+        raise _misused("PATH", "no file was found in the folders given.")
+    if lines is not None and json is not None and files.overwrites_a_foreign_file(json):
+        raise _misused("--json", "would overwrite a file that holds no JSON.")
+    jobs = terminal.processors() if jobs is None else jobs
+    return Job(inputs, json, out if artifacts else None, min(jobs, len(inputs)))
+
+
+def _misused(name: str, problem: str) -> typer.BadParameter:
+    return typer.BadParameter(problem, param_hint=name)
+
+
+def _run(predictor: Predictor, options: ReadOptions, job: Job) -> int:
+    """Answer for every input; the number of refusals."""
+    from mammolens.settings import settings
+
+    refusals = 0
+    stems = records.Stems(job.inputs)
+    with ExitStack() as stack:
+        _prepare(job.out)
+        stream = _json_stream(job.json, stack)
+        table = _Table() if stream is not sys.stdout else None
+        # Lines of JSON and a bar do not go together on one terminal.
+        watched = len(job.inputs) if table is not None or not sys.stdout.isatty() else 0
+        advance = stack.enter_context(terminal.progress("Answering", watched))
+        for path, result in _answers(predictor, job.inputs, options, job.jobs):
+            record = _record(path, result, job.out, stems, settings().max_file_bytes)
+            refusals += record["status"] != "ok"
+            if stream is not None:
+                _write(stream, records.line(record))
+            if table is not None:
+                table.add(record)
+            advance()
+    if table is not None:
+        _say_summary(len(job.inputs), refusals, job.out)
+    return refusals
+
+
+def _answers(
+    predictor: Predictor, inputs: Sequence[Path], options: ReadOptions, jobs: int
+) -> Iterator[tuple[Path, Prediction | Exception]]:
+    """One answer or failure for each input, in order."""
+    done = 0
+    while done < len(inputs):
+        results = predictor.predict_many(inputs[done:], options=options, jobs=jobs)
+        try:
+            for result in results:
+                yield inputs[done], result
+                done += 1
+        except Exception as error:
+            # `predict_many` ends at what is no refusal. One file's failure must not cost the others their answer:
+            # it gets a line of its own, and the work goes on behind it.
+            yield inputs[done], error
+            done += 1
+
+
+def _record(
+    path: Path, result: Prediction | Exception, out: Path | None, stems: records.Stems, most_bytes: int
+) -> records.Record:
+    """Make the record of a result; whatever fails here is a failure of this file, not of the run."""
+    try:
+        if isinstance(result, Exception):
+            raise result
+        artifacts = {} if out is None else _artifacts(result, out, stems.take(path, result.mammogram.sha256))
+        record = records.answered(path, result, artifacts)
+        records.line(record)
+        return record
+    except MammolensError as error:
+        return records.refused(path, files.sha256_of(path, most_bytes), error.code, error.message)
+    except Exception:
+        _log.debug("internal error", exc_info=True)
+        return records.refused(path, files.sha256_of(path, most_bytes), "internal-error", _INTERNAL)
+
+
+def _artifacts(prediction: Prediction, out: Path, stem: str) -> dict[str, str]:
+    from mammolens.explain.overlay import write_artifacts
+
+    return write_artifacts(prediction, out, stem)
+
+
+def _prepare(out: Path | None) -> None:
+    """Make the folder of the artifacts, so that one that can't be written to fails before the first answer."""
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError("The folder of --out can't be made. Check its path and your rights.") from error
+
+
+def _json_stream(json: Path | None, stack: ExitStack) -> TextIO | None:
+    if json is None:
+        return None
+    if json == STANDARD_OUTPUT:
+        return sys.stdout
+    try:
+        return stack.enter_context(json.open("w", encoding="utf-8", newline="\n"))
+    except OSError as error:
+        raise OutputError("The file of --json can't be written. Check its folder and your rights.") from error
+
+
+def _write(stream: TextIO, line: str) -> None:
+    """Write a line and let it go at once: a program may wait for it."""
+    try:
+        stream.write(line)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError("The JSON Lines can't be written. Check for free space.") from error
+
+
+class _Table:
+    """Answers for people, on standard output as they come; the file's name stands last and may be of any length."""
+
+    def __init__(self) -> None:
+        typer.echo(_HEADER)
+
+    def add(self, record: records.Record) -> None:
+        """Print one row."""
+        # What was made fit for JSON may still disturb a terminal.
+        name = terminal.printable(record["path"])
+        if record["status"] != "ok":
+            error = record["error"]
+            row = f"{'-':>11}  {'refused':<9}  {'':<4}  {'':<5}  {'':>11}  {name}: {error['message']} [{error['code']}]"
+            typer.secho(row, fg="yellow")
+            return
+        regions = record["regions"]
+        place = ",".join(str(v) for v in regions[0]["centre"]) if regions else "-"
+        notes = ", ".join(warning.partition(":")[0] for warning in record["warnings"])
+        row = (
+            f"{record['probability']:>11.4f}  {record['label']:<9}  {record['laterality'] or '-':<4}  "
+            f"{record['view'] or '-':<5}  {place:>11}  {name}{f'  ({notes})' if notes else ''}"
+        )
+        typer.secho(row, bold=record["label"] == "malignant")
+
+
+def _say_summary(count: int, refusals: int, out: Path | None) -> None:
+    where = "" if out is None or refusals == count else f" Pictures in {terminal.printable(out)}."
+    terminal.say(f"{count - refusals} answered, {refusals} refused.{where} {terminal.NOTE}")
+
+
+@contextmanager
+def _interruptible(pool: DecodePool) -> Iterator[None]:
+    """Let Ctrl-C end the files in work, which else would be waited for."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, place: Any) -> None:
+        # From a thread, because the interrupted code may hold the pool's lock.
+        threading.Thread(target=pool.close, daemon=True).start()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

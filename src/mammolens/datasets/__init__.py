@@ -1,0 +1,21 @@
+"""Public data sets: each a function from a folder to a case table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mammolens.datasets import rsna640
+from mammolens.datasets.table import Case, CaseTable
+
+DATASETS: dict[str, Callable[[Path], CaseTable]] = {
+    "rsna-640": rsna640.load,
+}
+"""Name of a data set and the function that reads it."""
+
+TERMS: dict[str, str] = {
+    "rsna-640": rsna640.TERMS,
+}
+"""Terms of use of each data set; a model trained on it carries them."""
+
+__all__ = ["DATASETS", "TERMS", "Case", "CaseTable"]

@@ -1,0 +1,91 @@
+"""The case table: one row per image, as every data set gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mammolens.errors import TrainingDataError
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One image with what is known of it.
+
+    Attributes
+    ----------
+    path : Path
+        The image file.
+    woman : str
+        Identifier of the woman; everything that is split is split by it.
+    laterality : {"L", "R"}
+    view : str
+        View code.
+    malignant : bool
+        Label at the level that the data set states.
+    fold : int or None
+        Cross-validation fold of the woman.
+    strata : mapping of str to str
+        Attributes that results are reported by (for example ``machine_id``); never
+        an input of the image model.
+    """
+
+    path: Path
+    woman: str
+    laterality: str
+    view: str
+    malignant: bool
+    fold: int | None = None
+    strata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def breast(self) -> str:
+        """Identifier of the woman's breast."""
+        return f"{self.woman}-{self.laterality}"
+
+
+class CaseTable(Sequence[Case]):
+    """Rows of one data set, checked when made.
+
+    Parameters
+    ----------
+    name : str
+        The data set's name.
+    cases : sequence of Case
+
+    Raises
+    ------
+    TrainingDataError
+        If the table is empty, a file stands in it twice, or a woman is in two folds.
+    """
+
+    def __init__(self, name: str, cases: Sequence[Case]) -> None:
+        if not cases:
+            raise TrainingDataError("The case table is empty. Check the folder that was given.")
+        if len({case.path for case in cases}) != len(cases):
+            raise TrainingDataError("A file stands in the case table twice.")
+        folds: dict[str, int | None] = {}
+        for case in cases:
+            if folds.setdefault(case.woman, case.fold) != case.fold:
+                raise TrainingDataError("A woman is in two folds; split by woman, not by image.")
+        self.name = name
+        self._cases = tuple(cases)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._cases)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one case, or the cases of a slice."""
+        return self._cases[index]
+
+    def __iter__(self) -> Iterator[Case]:
+        """Iterate over the cases in order."""
+        return iter(self._cases)
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that occur, ascending."""
+        return tuple(sorted({case.fold for case in self._cases if case.fold is not None}))

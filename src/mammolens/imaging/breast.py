@@ -1,0 +1,210 @@
+"""Find the breast in a mammogram: polarity, mask, chest-wall side and bounding box.
+
+Everything works on pixel values alone. Nothing here knows the label, the file
+name or the vendor, and every step commutes with mirroring the picture and (but
+for interpolation) with stretching it.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mammolens.types import Breast
+
+THUMBNAIL = 256
+"""Side of the square thumbnail on which the breast is searched, in pixels."""
+
+REFINED = 512
+"""Side of the square on which the outline is refined, in pixels."""
+
+_EDGE_MARGIN = 0.04
+_NEGATIVE_MARGIN = 0.015
+_RIM_LENGTH = 0.25
+
+
+def _constant_margins(pixels: NDArray[np.generic]) -> tuple[int, int, int, int]:
+    """Half-open box ``(x0, y0, x1, y1)`` left when border lines of one single value are cut away."""
+    x0, y0, x1, y1 = 0, 0, pixels.shape[1], pixels.shape[0]
+    rows = pixels.max(axis=1) != pixels.min(axis=1)
+    if not rows.any():
+        return 0, 0, x1, y1
+    y0, y1 = int(rows.argmax()), int(len(rows) - rows[::-1].argmax())
+    kept = pixels[y0:y1]
+    columns = kept.max(axis=0) != kept.min(axis=0)
+    if columns.any():
+        x0, x1 = int(columns.argmax()), int(len(columns) - columns[::-1].argmax())
+    return x0, y0, x1, y1
+
+
+def _shrink(pixels: NDArray[np.generic], size: int) -> NDArray[np.float32]:
+    """Resize to ``size`` × ``size``, averaging, as float32."""
+    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def _stretch(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale linearly so that the 0.1 and 99.9 percentiles become 0 and 1."""
+    low, high = np.percentile(thumbnail, (0.1, 99.9))
+    return np.clip((thumbnail - low) / max(float(high - low), 1e-6), 0.0, 1.0).astype(np.float32)
+
+
+def is_negative(pixels: NDArray[np.generic]) -> bool:
+    """Say whether the picture is a negative: dark tissue on a bright ground.
+
+    The air around a breast is the flattest part of a mammogram. It is dark in a
+    positive and bright in a negative, whatever the window was.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W)
+        Grey values of any integer or float type.
+
+    Returns
+    -------
+    bool
+    """
+    thumb = _stretch(_shrink(pixels, THUMBNAIL))
+    gradient = np.abs(cv2.Laplacian(cv2.GaussianBlur(thumb, (0, 0), 1.0), cv2.CV_32F))
+    flat = gradient < 0.004
+    bright, dark = flat & (thumb > 0.94), flat & (thumb < 0.06)
+    return float(bright.mean()) - float(dark.mean()) > _NEGATIVE_MARGIN
+
+
+def _threshold(thumb: NDArray[np.float32]) -> float:
+    """Grey value that parts the air from the breast in a stretched thumbnail."""
+    histogram = np.bincount((thumb * 255).astype(np.uint8).ravel(), minlength=256).astype(np.float64)
+    smooth = np.convolve(histogram, np.ones(5) / 5, mode="same")
+    ground = int(smooth[:110].argmax())
+    dark = thumb[thumb <= (ground + 8) / 255.0]
+    spread = float(np.median(np.abs(dark - ground / 255.0))) if dark.size else 0.0
+    otsu, _ = cv2.threshold((thumb * 255).astype(np.uint8), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    low = ground / 255.0 + max(_EDGE_MARGIN, 5.0 * spread)
+    return float(min(low, max(otsu / 255.0, ground / 255.0 + 0.015)))
+
+
+def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Largest 4-connected component of a mask, its holes filled."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    if count < 2:
+        return np.zeros_like(mask)
+    best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    kept = np.where(labels == best, 255, 0).astype(np.uint8)
+    contours, _ = cv2.findContours(kept, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(kept, contours, -1, 255, thickness=cv2.FILLED)
+    return kept
+
+
+def _opened(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    padded = cv2.copyMakeBorder(mask, radius, radius, radius, radius, cv2.BORDER_REPLICATE)
+    return cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[radius:-radius, radius:-radius]
+
+
+def _has_rim(mask: NDArray[np.uint8], depth: int) -> bool:
+    """Whether something thin runs along the top, the bottom or the side away from the chest wall."""
+    left, right = int(np.count_nonzero(mask[:, 0])), int(np.count_nonzero(mask[:, -1]))
+    lines = [(mask[0], mask[depth]), (mask[-1], mask[-1 - depth])]
+    lines += [(mask[:, -1], mask[:, -1 - depth])] if left >= right else [(mask[:, 0], mask[:, depth])]
+    return any(float(np.mean((edge > 0) & (inner == 0))) > _RIM_LENGTH for edge, inner in lines)
+
+
+def _without_rim(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
+    """Mask without the film frames and strips of tape that run along the picture's border.
+
+    Such a strip is thinner than ``2 * radius`` and longer than `_RIM_LENGTH` of a side, and it
+    does not lie on the side of the chest wall alone, where a breast itself ends thinly.
+    Masks without one come back unchanged.
+    """
+    if not _has_rim(mask, 2 * radius + 2):
+        return mask
+    size = mask.shape[0]
+    padded = cv2.copyMakeBorder(mask, 2 * radius, 2 * radius, 2 * radius, 2 * radius, cv2.BORDER_CONSTANT, value=0)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    core = cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc)
+    near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 7, 2 * radius + 7))
+    inner = slice(2 * radius, -2 * radius)
+    core, thick = core[inner, inner], cv2.dilate(core, near)[inner, inner]
+    rest = np.where((mask > 0) & (thick == 0), 255, 0).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=8)
+    wall_left = np.count_nonzero(core[:, 0]) >= np.count_nonzero(core[:, -1])
+    kept = mask.copy()
+    for index in range(1, count):
+        x, y, width, height, area = (int(v) for v in stats[index])
+        along = y <= 1 or y + height >= size - 1 or (x + width >= size - 1 if wall_left else x <= 1)
+        if along and max(width, height) > _RIM_LENGTH * size and area <= 2 * radius * (width + height):
+            kept[labels == index] = 0
+    return kept
+
+
+def _extent(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    columns, rows = mask.any(axis=0), mask.any(axis=1)
+    return (
+        int(columns.argmax()),
+        int(rows.argmax()),
+        int(len(columns) - columns[::-1].argmax()),
+        int(len(rows) - rows[::-1].argmax()),
+    )
+
+
+def find_breast(pixels: NDArray[np.generic]) -> Breast | None:
+    """Find the breast in a positive picture (bright = dense).
+
+    Constant margins are cut first, so black padding changes nothing. The breast
+    is the largest bright component of a square thumbnail; its outline is then
+    refined on a finer grid around it, so that what else lies on the film
+    (markers, labels) hardly moves the box.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W)
+        Grey values, bright = dense.
+
+    Returns
+    -------
+    Breast or None
+        ``None`` where no component covers at least 1 % of the picture.
+    """
+    px0, py0, px1, py1 = _constant_margins(pixels)
+    inner = pixels[py0:py1, px0:px1]
+    height, width = inner.shape
+    if min(height, width) < 16:
+        return None
+    raw = _shrink(inner, THUMBNAIL)
+    low, high = (float(v) for v in np.percentile(raw, (0.1, 99.9)))
+    scale = max(high - low, 1e-6)
+    level = _threshold(np.clip((raw - low) / scale, 0.0, 1.0)) * scale + low
+    coarse = _largest(_without_rim(_opened(np.where(raw > level, 255, 0).astype(np.uint8), 3), 8))
+    if not coarse.any():
+        return None
+    bx0, by0, bx1, by1 = _extent(coarse)
+    margin = 4
+    fx, fy = width / THUMBNAIL, height / THUMBNAIL
+    x0, y0 = max(0, int(np.floor((bx0 - margin) * fx))), max(0, int(np.floor((by0 - margin) * fy)))
+    x1, y1 = min(width, int(np.ceil((bx1 + margin) * fx))), min(height, int(np.ceil((by1 + margin) * fy)))
+    window = _shrink(inner[y0:y1, x0:x1], REFINED)
+    fine = _largest(_without_rim(_opened(np.where(window > level, 255, 0).astype(np.uint8), 5), 16))
+    if not fine.any():
+        return None
+    mx0, my0, mx1, my1 = _extent(fine)
+    sx, sy = (x1 - x0) / REFINED, (y1 - y0) / REFINED
+    box = (px0 + x0 + mx0 * sx, py0 + y0 + my0 * sy, px0 + x0 + mx1 * sx, py0 + y0 + my1 * sy)
+    mask = np.ascontiguousarray(fine[my0:my1, mx0:mx1])
+    area = float((mask > 0).mean()) * (box[2] - box[0]) * (box[3] - box[1]) / pixels.size
+    if area < 0.01:
+        return None
+    return Breast(box=box, chest_wall=_chest_wall(mask), mask=mask, area=area)
+
+
+def _chest_wall(mask: NDArray[np.uint8]) -> str:
+    """Side of the box on which the breast is tallest: that is where it is cut off.
+
+    Where it is tall on neither side, film shows something beyond the wall; the bulkier
+    half of the box then tells.
+    """
+    strip = max(1, mask.shape[1] // 8)
+    left, right = int((mask[:, :strip] > 0).sum()), int((mask[:, -strip:] > 0).sum())
+    if 2 * max(left, right) < strip * mask.shape[0]:
+        half = mask.shape[1] // 2
+        left, right = int((mask[:, :half] > 0).sum()), int((mask[:, -half:] > 0).sum())
+    return "left" if left >= right else "right"

@@ -1,0 +1,186 @@
+"""Read a mammogram: from bytes to grey values that a model may be asked about.
+
+The one road for training and serving. It runs in the process that calls it; what
+comes from outside goes through `mammolens.imaging.sandbox`, which runs it in a
+bounded child.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammolens.errors import InputError, MalformedFile, NoPixels
+from mammolens.imaging.breast import find_breast, is_negative
+from mammolens.imaging.dicom_file import open_dicom
+from mammolens.imaging.dicom_header import DicomHeader, read_header
+from mammolens.imaging.dicom_pixels import decode_frame, grey, padding_hides
+from mammolens.imaging.gate import check_header, header_notices
+from mammolens.imaging.limits import Limits
+from mammolens.imaging.quality import assess, check_size
+from mammolens.imaging.raster import read_jpeg, read_png
+from mammolens.imaging.sniff import sniff
+from mammolens.imaging.source import file_bytes
+from mammolens.types import Mammogram, Notice
+
+_HEAD = 256
+_NEGATIVE = Notice("negative-turned", "The picture is a negative (dark tissue on bright ground); it was turned.")
+_COLOUR = Notice("colour", "The picture is stored in colour; its brightness was taken.")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a file is read.
+
+    Attributes
+    ----------
+    any_modality : bool
+        Skip the quality gate: whatever can be decoded is read.
+    frame : int or None
+        Frame of a multi-frame file, from 0; the central one where ``None``.
+    min_size : tuple of int or None
+        ``(height, width)`` of the model input that the picture is for. JPEG 2000 is then
+        decoded at reduced resolution where that suffices.
+    limits : Limits
+        What the file may ask for.
+    """
+
+    any_modality: bool = False
+    frame: int | None = None
+    min_size: tuple[int, int] | None = None
+    limits: Limits = field(default_factory=Limits.from_settings)
+
+    def for_model(self, size: tuple[int, int]) -> ReadOptions:
+        """Return the same options for a model input of ``size`` (height, width)."""
+        return replace(self, min_size=size)
+
+
+def read_mammogram(source: Path | str | bytes, options: ReadOptions | None = None) -> Mammogram:
+    """Read a mammogram from a DICOM, PNG or JPEG file, recognised by its content.
+
+    Parameters
+    ----------
+    source : path or bytes
+        A file, or its content.
+    options : ReadOptions, optional
+
+    Returns
+    -------
+    Mammogram
+        With the breast found, unless ``any_modality`` is set and there is none.
+
+    Raises
+    ------
+    FileMissing, UnknownFormat, MalformedFile, UnsupportedEncoding, NoPixels, TooLarge, TooSmall
+        The file can't be read.
+    DecodeError
+        Its pixels can't be decoded.
+    WrongModality, ForProcessing, BlankImage, NoBreast, NotAMammogram
+        It is no mammogram that a model may answer for (``docs/quality-gate.md``).
+    """
+    options = ReadOptions() if options is None else options
+    data = file_bytes(source, options.limits)
+    kind = sniff(data[:_HEAD])
+    digest = hashlib.sha256(data).hexdigest()
+    if kind == "dicom":
+        return _read_dicom(data, digest, options)
+    picture = read_png(data, options.limits) if kind == "png" else read_jpeg(data, options.limits)
+    height, width = picture.values.shape
+    plain = Mammogram(picture.values, height, width, sha256=digest, source=kind)
+    return _gated(plain, picture.colour, options.any_modality)
+
+
+def mammogram_from_array(pixels: NDArray[Any], *, any_modality: bool = False) -> Mammogram:
+    """Take an array for a mammogram, after the same quality gate as a file.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (h, w)
+        Grey values of any integer or float type, linear, in either polarity.
+    any_modality : bool
+        Skip the quality gate.
+
+    Returns
+    -------
+    Mammogram
+
+    Raises
+    ------
+    MalformedFile
+        If the array is not two-dimensional, has no pixels or values that are not finite.
+    TooSmall, BlankImage, NoBreast, NotAMammogram
+    """
+    array = np.asarray(pixels)
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "buif" or not np.isfinite(array).all():
+        raise MalformedFile("The array is not a picture: give finite grey values of shape (height, width).")
+    digest = hashlib.sha256(np.ascontiguousarray(array).data.cast("B")).hexdigest()
+    if array.dtype not in (np.uint8, np.uint16):
+        array = array.astype(np.uint8 if array.dtype.kind == "b" else np.float32)
+    height, width = array.shape
+    plain = Mammogram(np.ascontiguousarray(array), height, width, sha256=digest)
+    return _gated(plain, 0.0, any_modality)
+
+
+def _read_dicom(data: bytes, digest: str, options: ReadOptions) -> Mammogram:
+    file = open_dicom(data, options.limits)
+    if file.pixels is None:
+        raise NoPixels("This DICOM object holds no pixels. Give an image object.")
+    header = read_header(file, options.frame)
+    form = header.format
+    frame = form.frames // 2 if options.frame is None else options.frame
+    if not 0 <= frame < form.frames:
+        raise InputError(f"The file has {form.frames} frames; give a frame from 0 to {form.frames - 1}.")
+    if not options.any_modality:
+        check_header(header)
+        check_size(form.rows, form.columns)
+    stored = decode_frame(file, header, frame, options.limits, options.min_size)
+    if padding_hides(stored, header):
+        stored = decode_frame(file, header, frame, options.limits)
+    notices = header_notices(header, frame)
+    if stored.colour:
+        notices.append(_COLOUR)
+    plain = _described(grey(stored, header), header, stored.reduction, digest, notices)
+    return _gated(plain, 0.0, options.any_modality)
+
+
+def _described(
+    pixels: NDArray[Any], header: DicomHeader, reduction: int, digest: str, notices: list[Notice]
+) -> Mammogram:
+    return Mammogram(
+        pixels=pixels,
+        rows=header.format.rows,
+        columns=header.format.columns,
+        reduction=reduction,
+        sha256=digest,
+        source="dicom",
+        laterality=header.laterality,
+        view=header.view,
+        view_modifiers=header.view_modifiers,
+        pixel_spacing=header.spacing,
+        notices=tuple(notices),
+    )
+
+
+def _gated(plain: Mammogram, colour: float, any_modality: bool) -> Mammogram:
+    """Turn a negative, then look at the picture as the quality gate does."""
+    pixels, notices = plain.pixels, plain.notices
+    negative = min(pixels.shape) > 1 and is_negative(pixels)
+    if negative:
+        pixels, notices = _turned(pixels), (*notices, _NEGATIVE)
+    if any_modality:
+        return replace(plain, pixels=pixels, negative=negative, notices=notices, breast=find_breast(pixels))
+    breast, seen = assess(pixels, colour)
+    return replace(plain, pixels=pixels, negative=negative, notices=(*notices, *seen), breast=breast)
+
+
+def _turned(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Negative of a picture, in the same range."""
+    if pixels.dtype.kind == "f":
+        return -pixels
+    low, high = pixels.min(), pixels.max()
+    return (high - (pixels - low)).astype(pixels.dtype)

@@ -1,0 +1,191 @@
+"""The decoding process: reads what comes from outside, so that nothing else has to.
+
+Started by `mammolens.imaging.sandbox` as ``python -m mammolens.imaging.worker``. It
+bounds itself before it reads a single byte from outside, then answers one job after
+the other until its input ends. It runs one thread: a decoder's threads would each take
+address space, and several such processes run side by side.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TypeVar
+
+from mammolens.errors import DecodeError, DecodeOutOfMemory, InputError
+from mammolens.imaging import wire
+from mammolens.imaging.channel import Channel, Header
+
+Options = TypeVar("Options")
+Answer = tuple[Header, memoryview]
+Handler = Callable[[Path | bytes, Header], Answer]
+
+_OPEN_FILES = 64
+_GRACE_SECONDS = 3
+_NO_NEW_PRIVILEGES = 38
+_WARM = ("mammolens.imaging.reading", "mammolens.imaging.dicom_pixels", "mammolens.imaging.raster")
+
+
+def read(source: Path | bytes, options: Header) -> Answer:
+    """Answer the job "read": a mammogram."""
+    from mammolens.imaging.reading import ReadOptions, read_mammogram
+
+    mammogram = read_mammogram(source, _options(ReadOptions, options))
+    return wire.describe_mammogram(mammogram), wire.bytes_of(mammogram.pixels)
+
+
+def render(source: Path | bytes, options: Header) -> Answer:
+    """Answer the job "render": a picture to look at."""
+    from mammolens.imaging import display
+
+    picture = display.render(source, _options(display.RenderOptions, options))
+    return wire.describe_array(picture), wire.bytes_of(picture)
+
+
+def _options(kind: Callable[..., Options], values: Header) -> Options:
+    """Make the options of a job again; JSON knows no tuples and no dataclasses."""
+    from mammolens.imaging.limits import Limits
+
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return kind(**{**plain, "limits": Limits(**values["limits"])})
+
+
+HANDLERS: Mapping[str, Handler] = {"read": read, "render": render}
+"""Kinds of job."""
+
+
+def serve(handlers: Mapping[str, Handler], warm: Sequence[str] = ()) -> None:
+    """Answer jobs until the parent hangs up.
+
+    Parameters
+    ----------
+    handlers : mapping of str to callable
+        Kinds of job; each takes the source and the options, and gives the reply's
+        header and body.
+    warm : sequence of str
+        Modules to import while there is nothing to do.
+    """
+    channel = _take_over_pipes()
+    bound(int(sys.argv[1]))
+    _one_thread()
+    channel.send({"ready": True})
+    if not channel.waiting():
+        for name in warm:
+            import_module(name)
+    while True:
+        try:
+            header, size = channel.receive_header()
+            reply, body, fit = _answer(handlers, header, _payload(channel, size))
+            signal.alarm(0)
+            channel.send(reply if fit else {**reply, "fit": False}, body)
+        except EOFError:
+            return
+        if not fit:
+            return
+
+
+def _answer(handlers: Mapping[str, Handler], header: Header, payload: bytes | None) -> tuple[Header, memoryview, bool]:
+    """Reply to one job, and whether this process is fit for another one."""
+    nothing = memoryview(b"")
+    try:
+        if payload is None:
+            raise MemoryError
+        grant_seconds(float(header["seconds"]))
+        source = Path(os.fsdecode(payload)) if header["path"] else payload
+        reply, body = handlers[header["job"]](source, header["options"])
+    except InputError as error:
+        return wire.describe_error(error), nothing, not isinstance(error, DecodeOutOfMemory)
+    except MemoryError:
+        return wire.describe_error(DecodeOutOfMemory(OUT_OF_MEMORY)), nothing, False
+    except BaseException:  # a Rust PanicException is one; whatever it was, it must not pass for a silent death
+        return wire.describe_error(DecodeError(FAILED)), nothing, False
+    return reply, body, True
+
+
+OUT_OF_MEMORY = (
+    "Decoding this file takes more memory than it may. Raise MAMMOLENS_DECODE_MEMORY_BYTES or give a smaller picture."
+)
+FAILED = "The picture could not be decoded: the file is damaged or of an unknown kind. Export it again."
+
+
+def _payload(channel: Channel, size: int) -> bytes | None:
+    """Body of a job; ``None`` where there is no room for it, and then some of it may stay unread."""
+    try:
+        payload = bytearray(size)
+        channel.receive_into(memoryview(payload))
+        return bytes(payload)
+    except MemoryError:
+        return None
+
+
+def _take_over_pipes() -> Channel:
+    """Keep standard input and output to ourselves: a library that prints must not garble the frames."""
+    reading, writing = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+    return Channel(reading, writing)
+
+
+def bound(memory: int) -> None:
+    """Give up what a decoder does not need: memory, files, core dumps, new privileges, the terminal's signals.
+
+    Parameters
+    ----------
+    memory : int
+        Address space, bytes.
+    """
+    import resource
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A file may not grow, so a decoder can't write; nor can Python cache what it compiles.
+    sys.dont_write_bytecode = True
+    bounds = {
+        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+    }
+    for kind, most in bounds.items():
+        _, hard = resource.getrlimit(kind)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+
+
+def grant_seconds(seconds: float) -> None:
+    """Let this process work so much longer; the kernel kills it a little later than the parent would.
+
+    Parameters
+    ----------
+    seconds : float
+        Of processor time, and by the clock.
+    """
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds) + 1, hard))
+    # For the child whose parent has been killed.
+    signal.alarm(math.ceil(seconds) + _GRACE_SECONDS)
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+if __name__ == "__main__":
+    serve(HANDLERS, _WARM)
+    # Nothing is left to tidy up, and taking an interpreter with large libraries down takes longer than leaving.
+    os._exit(0)

@@ -1,0 +1,63 @@
+"""Keras with any backend: slower, from the bundle's Keras weights instead of its ONNX graph."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammolens.errors import BundleInvalid, EngineUnavailable
+from mammolens.models.bundle import WEIGHTS, ModelBundle
+from mammolens.types import RawScore
+
+
+class KerasEngine:
+    """Runs the network from ``model.weights.h5``.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+
+    Raises
+    ------
+    EngineUnavailable
+        If Keras or its backend is not installed.
+    BundleInvalid
+        If the bundle has no Keras weights that fit its architecture.
+    """
+
+    name = "keras"
+
+    def __init__(self, bundle: ModelBundle) -> None:
+        try:
+            import keras
+        except ImportError as error:
+            raise EngineUnavailable("Keras is not installed. Run: pip install 'mammolens[train]'.") from error
+        from mammolens.models.efficientnet import FEATURES, VARIANTS, build
+
+        manifest = bundle.manifest
+        if manifest.architecture not in VARIANTS:
+            raise BundleInvalid("The bundle's architecture is not one that Mammolens builds in Keras.")
+        size = (manifest.preprocessing.height, manifest.preprocessing.width)
+        model = build(manifest.architecture, size, dropout=0.0)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / WEIGHTS
+            path.write_bytes(bundle.read(WEIGHTS))
+            try:
+                model.load_weights(path)
+            except (OSError, ValueError, KeyError) as error:
+                raise BundleInvalid("The bundle's Keras weights do not fit its architecture.") from error
+        self._channels_first = keras.config.image_data_format() == "channels_first"
+        self._network = keras.Model(model.input, [model.output, model.get_layer(FEATURES).output])
+        self._weights: NDArray[np.float32] = model.get_layer("logit").get_weights()[0][:, 0]
+
+    def run(self, images: NDArray[np.uint8]) -> list[RawScore]:
+        """Score a batch; see `Engine.run`."""
+        batch = np.expand_dims(images.astype(np.float32), 1 if self._channels_first else -1)
+        logits, features = (np.asarray(part) for part in self._network.predict_on_batch(batch))
+        if self._channels_first:
+            features = features.transpose(0, 2, 3, 1)
+        grids = features @ self._weights / np.float32(features.shape[1] * features.shape[2])
+        return [RawScore(float(logit[0]), grid) for logit, grid in zip(logits, grids, strict=True)]

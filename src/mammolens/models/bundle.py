@@ -1,0 +1,163 @@
+"""Bundles: a folder or a ``.zip`` with manifest, graph, weights and model card.
+
+The manifest is validated and every file's hash is checked before any of them is
+opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mammolens.errors import BundleIncompatible, BundleInvalid, BundleNotFound, BundleTampered
+from mammolens.imaging import preprocess
+from mammolens.models import manifest as manifests
+from mammolens.models.manifest import Manifest
+from mammolens.settings import settings
+from mammolens.types import ModelIdentity
+
+BUILT_IN = Path(__file__).with_name("bundles")
+"""Folder of the bundles that come with the package."""
+
+DEFAULT = "mammolens-b0"
+"""The bundle that the name ``default`` stands for."""
+
+MANIFEST, GRAPH, WEIGHTS, CARD = "manifest.json", "model.onnx", "model.weights.h5", "MODEL_CARD.md"
+
+_LARGEST_FILE = 1 << 30
+_LARGEST_MANIFEST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBundle:
+    """An opened bundle, whole and verified.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    identity : ModelIdentity
+        Its hash is the manifest's, which names the hash of every other file.
+    graph : bytes
+        The ONNX model.
+    location : Path
+        Folder or ``.zip`` that it came from.
+    """
+
+    manifest: Manifest
+    identity: ModelIdentity
+    graph: bytes = field(repr=False)
+    location: Path
+
+    def read(self, name: str) -> bytes:
+        """Read another file of the bundle, its hash checked again.
+
+        Raises
+        ------
+        BundleInvalid
+            If the manifest names no such file.
+        BundleTampered
+            If it has changed.
+        """
+        if name not in self.manifest.files:
+            raise BundleInvalid("The bundle holds no file of that name.")
+        return _checked(self.location, name, self.manifest)
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Place of a bundle: a path, or a name under ``$MAMMOLENS_HOME/models`` or among the built-in ones.
+
+    Raises
+    ------
+    BundleNotFound
+        If there is none; the message lists the names there are.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".zip" and path.is_file():
+        return path
+    if (path / MANIFEST).is_file():
+        return path
+    wanted = DEFAULT if str(name_or_path) == "default" else str(name_or_path)
+    for name, place in installed().items():
+        if name == wanted:
+            return place
+    raise BundleNotFound(
+        "No model of that name or at that path. Installed are: " + (", ".join(installed()) or "none") + "."
+    )
+
+
+def installed() -> dict[str, Path]:
+    """Names and places of the bundles that can be opened by name; a user's hides a built-in one of the same name."""
+    found: dict[str, Path] = {}
+    for root in (settings().home / "models", BUILT_IN):
+        if root.is_dir():
+            for place in sorted(root.iterdir()):
+                if (place / MANIFEST).is_file() or (place.suffix == ".zip" and place.is_file()):
+                    found.setdefault(place.name.removesuffix(".zip"), place)
+    return found
+
+
+def load_bundle(name_or_path: str | Path = "default") -> ModelBundle:
+    """Open a bundle.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        ``"default"``, a name that `installed` lists, a folder or a ``.zip``.
+
+    Returns
+    -------
+    ModelBundle
+
+    Raises
+    ------
+    BundleNotFound
+        If there is no such bundle.
+    BundleInvalid
+        If the manifest is not valid or a file is missing.
+    BundleTampered
+        If a file's hash differs from the manifest's.
+    BundleIncompatible
+        If it asks for another version of the preprocessing.
+    """
+    location = find(name_or_path)
+    content = _read(location, MANIFEST, _LARGEST_MANIFEST)
+    manifest = manifests.parse(content)
+    if manifest.preprocessing.version != preprocess.VERSION:
+        raise BundleIncompatible(
+            f"The model needs preprocessing version {manifest.preprocessing.version}; "
+            f"this Mammolens implements version {preprocess.VERSION}. Use a matching release."
+        )
+    if missing := {GRAPH, CARD} - set(manifest.files):
+        raise BundleInvalid(f"The manifest does not name {', '.join(sorted(missing))}.")
+    if unsafe := [name for name in manifest.files if Path(name).name != name]:
+        raise BundleInvalid(f"The manifest names {len(unsafe)} files outside the bundle.")
+    contents = {name: _checked(location, name, manifest) for name in manifest.files}
+    digest = hashlib.sha256(content).hexdigest()
+    identity = ModelIdentity(name=manifest.name, version=manifest.version, sha256=digest)
+    return ModelBundle(manifest=manifest, identity=identity, graph=contents[GRAPH], location=location)
+
+
+def _checked(location: Path, name: str, manifest: Manifest) -> bytes:
+    content = _read(location, name, _LARGEST_FILE)
+    if hashlib.sha256(content).hexdigest() != manifest.files[name]:
+        raise BundleTampered(f"{name} of the model differs from its manifest. Install the model again.")
+    return content
+
+
+def _read(location: Path, name: str, limit: int) -> bytes:
+    try:
+        if location.is_dir():
+            path = location / name
+            if path.stat().st_size > limit:
+                raise BundleInvalid(f"{name} of the model is larger than {limit >> 20} MiB.")
+            return path.read_bytes()
+        with zipfile.ZipFile(location) as archive:
+            inside = archive.getinfo(name)
+            if inside.file_size > limit:
+                raise BundleInvalid(f"{name} of the model is larger than {limit >> 20} MiB.")
+            with archive.open(inside) as file:
+                return file.read(limit)
+    except (OSError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        raise BundleInvalid(f"{name} of the model is missing or can't be read.") from error

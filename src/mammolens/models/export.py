@@ -1,0 +1,146 @@
+"""Make a bundle from a fitted network, and prove that it answers as the network does."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammolens.errors import BundleInvalid
+from mammolens.imaging import preprocess
+from mammolens.models import golden, onnx_graph
+from mammolens.models.bundle import CARD, GRAPH, MANIFEST, WEIGHTS
+from mammolens.models.manifest import (
+    SCHEMA,
+    Calibration,
+    Golden,
+    Manifest,
+    Metric,
+    OperatingPoint,
+    Preprocessing,
+    Training,
+)
+from mammolens.models.transfer import unfold
+
+TOLERANCE = 1e-3
+"""Largest difference of logits, Keras against ONNX Runtime, that an export may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a bundle says of its model beside the weights; see `Manifest` for the fields."""
+
+    name: str
+    version: str
+    architecture: str
+    size: tuple[int, int]
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...]
+    default_operating_point: str
+    evidence_scale: float
+    training: Training
+    metrics: tuple[Metric, ...]
+    licence: str
+    card: str
+
+
+def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
+    """Largest difference of logits between Keras and the graph, and the graph's logits.
+
+    Parameters
+    ----------
+    model : keras.Model
+    graph : bytes
+        ONNX.
+    inputs : ndarray of uint8, shape (N, H, W)
+
+    Returns
+    -------
+    difference : float
+    logits : ndarray of float32, shape (N,)
+    """
+    import keras
+    import onnxruntime
+
+    axis = 1 if keras.config.image_data_format() == "channels_first" else -1
+    batch = inputs.astype(np.float32)
+    expected = np.asarray(model.predict_on_batch(np.expand_dims(batch, axis)))[:, 0]
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    logits = session.run(["logit"], {"image": batch[..., None]})[0][:, 0]
+    return float(np.abs(expected - logits).max()), logits
+
+
+def export(model: Any, about: Description, folder: Path) -> Path:
+    """Write a bundle; all of it or nothing.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Folded, as `mammolens.models.efficientnet.build` made it.
+    about : Description
+    folder : Path
+        The bundle's folder; what was there is replaced.
+
+    Returns
+    -------
+    Path
+        ``folder``.
+
+    Raises
+    ------
+    BundleInvalid
+        If the graph's logits differ from the network's by over 1e-3, in the folded or
+        in the standard layout.
+    """
+    graph = onnx_graph.write(model, about.architecture, about.size)
+    plain = unfold(model, about.architecture, about.size)
+    goldens = [golden.model_input(seed, about.size) for seed in golden.SEEDS]
+    inputs = np.stack([made.image for made in goldens])
+    logits = np.zeros(len(goldens), np.float32)
+    for network in (model, plain):
+        difference, logits = parity(network, graph, inputs)
+        if not difference <= TOLERANCE:
+            raise BundleInvalid(f"The exported graph differs from the network by {difference:.2g} in the logit.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
+        made = Path(temporary) / "bundle"
+        made.mkdir()
+        (made / GRAPH).write_bytes(graph)
+        plain.save_weights(made / WEIGHTS)
+        (made / CARD).write_text(about.card, encoding="utf-8")
+        hashes = {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in (GRAPH, WEIGHTS, CARD)}
+        manifest = _manifest(about, goldens, logits, hashes)
+        (made / MANIFEST).write_text(manifest.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    return folder
+
+
+def _manifest(about: Description, goldens: list[Any], logits: NDArray[np.float32], hashes: dict[str, str]) -> Manifest:
+    return Manifest(
+        schema=SCHEMA,
+        name=about.name,
+        version=about.version,
+        architecture=about.architecture,
+        classes=("benign", "malignant"),
+        preprocessing=Preprocessing(version=preprocess.VERSION, height=about.size[0], width=about.size[1]),
+        calibration=about.calibration,
+        operating_points=about.operating_points,
+        default_operating_point=about.default_operating_point,
+        evidence_scale=about.evidence_scale,
+        training=about.training,
+        metrics=about.metrics,
+        golden=tuple(
+            Golden(seed=seed, input_sha256=golden.digest(made), logit=float(logit))
+            for seed, made, logit in zip(golden.SEEDS, goldens, logits, strict=True)
+        ),
+        licence=about.licence,
+        files=hashes,
+    )

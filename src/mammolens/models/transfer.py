@@ -1,0 +1,135 @@
+"""Weights between ``keras.applications``, our EfficientNets and their folded form.
+
+ImageNet's three input channels become one by summing the stem's kernel over
+them: a grey picture then gives the features that it gave as three equal channels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammolens.errors import ConfigurationError
+from mammolens.models.efficientnet import BN_EPSILON, VARIANTS
+
+APPLICATIONS = {name: "EfficientNetB" + name[-1] for name in VARIANTS}
+"""Name of each variant in ``keras.applications``."""
+
+
+def normalisation_of(convolution: str) -> str | None:
+    """Name of the batch normalisation that follows a convolution, if one does."""
+    if convolution in ("stem_conv", "top_conv"):
+        return convolution.replace("conv", "bn")
+    for suffix, name in (("expand_conv", "expand_bn"), ("dwconv", "bn"), ("project_conv", "project_bn")):
+        if convolution.endswith("_" + suffix):
+            return convolution[: -len(suffix)] + name
+    return None
+
+
+def fold(normalisation: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Factor and bias that a frozen batch normalisation amounts to.
+
+    Parameters
+    ----------
+    normalisation : list of ndarray of float32, each of shape (C,)
+        gamma, beta, moving mean, moving variance.
+
+    Returns
+    -------
+    factor, bias : ndarray of float32, shape (C,)
+    """
+    gamma, beta, mean, variance = (values.astype(np.float64) for values in normalisation)
+    factor = gamma / np.sqrt(variance + BN_EPSILON)
+    return factor.astype(np.float32), (beta - mean * factor).astype(np.float32)
+
+
+def load_imagenet(model: Any, architecture: str, weights: Path) -> None:
+    """Give a network ImageNet's weights, all of them but the head's.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As `mammolens.models.efficientnet.build` made it, folded or not.
+    architecture : str
+        A key of `mammolens.models.efficientnet.VARIANTS`.
+    weights : Path
+        ``.weights.h5`` of ``keras.applications`` without its top.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file can't be read or is of another architecture.
+    """
+    import keras
+
+    layout = keras.config.image_data_format()
+    shape = (3, 64, 64) if layout == "channels_first" else (64, 64, 3)
+    try:
+        source = getattr(keras.applications, APPLICATIONS[architecture])(
+            include_top=False, weights=str(weights), input_shape=shape
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The ImageNet weights can't be read as {architecture}'s.") from error
+    for layer in model.layers:
+        if not layer.weights or layer.name == "logit":
+            continue
+        values = source.get_layer(layer.name).get_weights()
+        if layer.name == "stem_conv":
+            values[0] = values[0].sum(axis=2, keepdims=True)
+        normalisation = normalisation_of(layer.name)
+        if normalisation is not None and len(layer.weights) == 3:
+            factor, bias = fold(source.get_layer(normalisation).get_weights())
+            values = [values[0], bias, factor.reshape(layer.weights[2].shape)]
+        layer.set_weights(values)
+
+
+def folded_convolution(layer: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Kernel (its factor multiplied in) and bias of a folded convolution.
+
+    Returns
+    -------
+    kernel : ndarray of float32, shape (kh, kw, in, out), or (kh, kw, C, 1) if depthwise
+    bias : ndarray of float32, shape (out,) or (C,)
+    """
+    kernel, bias, *factor = layer.get_weights()
+    return (kernel * factor[0] if factor else kernel), bias
+
+
+def unfold(model: Any, architecture: str, size: tuple[int, int]) -> Any:
+    """Network of the standard layout with the same function as a folded one.
+
+    The factors become the gammas of batch normalisations with mean 0 and variance 1,
+    so the weights load by name into ``keras.applications`` too.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Folded.
+    architecture : str
+    size : tuple of int
+        ``(height, width)``.
+
+    Returns
+    -------
+    keras.Model
+        Not folded.
+    """
+    from mammolens.models.efficientnet import build
+
+    plain = build(architecture, size, folded=False, dropout=0.0)
+    for layer in plain.layers:
+        if not layer.weights or layer.name.endswith("bn"):
+            continue
+        values = model.get_layer(layer.name).get_weights()
+        normalisation = normalisation_of(layer.name)
+        if normalisation is not None:
+            kernel, bias, factor = values
+            ones = np.ones_like(bias)
+            statistics = [factor.reshape(bias.shape), bias, np.zeros_like(bias), ones * np.float32(1.0 - BN_EPSILON)]
+            plain.get_layer(normalisation).set_weights(statistics)
+            values = [kernel]
+        layer.set_weights(values)
+    return plain

@@ -1,0 +1,1 @@
+"""Training: augmentation, the two-phase fit, cross-validation, and the bundle that comes out."""

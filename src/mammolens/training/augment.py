@@ -1,0 +1,51 @@
+"""Augmentation of model inputs: what differs between machines, women and readers' windows."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ROTATION = 12.0
+"""Largest rotation, degrees."""
+
+
+def augment(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.float32]:
+    """Draw one variation of a model input.
+
+    Flip top to bottom, rotate, scale, stretch and shift a little; then a grey curve
+    (window and gamma), and sometimes blur, as detectors and exports differ in them. Left and right are never exchanged: the chest wall stays on the left.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W)
+    random : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W)
+        In 0..255.
+    """
+    height, width = image.shape
+    angle = np.deg2rad(random.uniform(-ROTATION, ROTATION))
+    scale, stretch = np.exp(random.uniform(-0.15, 0.15)), np.exp(random.uniform(-0.08, 0.08))
+    flip = -1.0 if random.random() < 0.5 else 1.0
+    cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
+    linear = np.array([[cosine * stretch, -sine], [sine * flip, cosine * flip / stretch]])
+    centre = np.array([width / 2, height / 2])
+    shift = centre - linear @ centre + random.uniform(-0.06, 0.06, 2) * (width, height)
+    out = cv2.warpAffine(image, np.column_stack([linear, shift]), (width, height), flags=cv2.INTER_LINEAR)
+    out = _grey_curve(out.astype(np.float32) / 255.0, random)
+    if random.random() < 0.2:
+        out = cv2.GaussianBlur(out, (0, 0), random.uniform(0.3, 0.9))
+    return np.clip(out, 0.0, 1.0) * np.float32(255.0)
+
+
+def _grey_curve(image: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+    """Apply a random gamma and, now and then, a sigmoid window as DICOM viewers apply it."""
+    out = np.power(image, np.float32(np.exp(random.uniform(-0.4, 0.4))))
+    if random.random() < 0.3:
+        centre, slope = random.uniform(0.35, 0.65), random.uniform(2.0, 6.0)
+        low, high = 1 / (1 + np.exp(slope * centre)), 1 / (1 + np.exp(-slope * (1 - centre)))
+        out = ((1 / (1 + np.exp(-slope * (out - centre))) - low) / (high - low)).astype(np.float32)
+    return out.astype(np.float32)

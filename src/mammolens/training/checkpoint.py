@@ -1,0 +1,55 @@
+"""Checkpoints that survive ``kill -9``: written beside, then renamed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mammolens.errors import TrainingError
+
+
+def save(path: Path, model: Any, step: int, digest: str) -> None:
+    """Write weights, optimiser state and position.
+
+    Parameters
+    ----------
+    path : Path
+        An ``.npz`` file.
+    model : keras.Model
+        Compiled, its optimiser built.
+    step : int
+        Optimiser steps done.
+    digest : str
+        Of the configuration.
+    """
+    arrays = {f"w{i}": value for i, value in enumerate(model.get_weights())}
+    arrays |= {f"o{i}": np.asarray(v) for i, v in enumerate(model.optimizer.variables)}
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, step=step, digest=digest, **arrays)
+    partial.replace(path)
+
+
+def restore(path: Path, model: Any, digest: str) -> int:
+    """Read a checkpoint back if there is one.
+
+    Returns
+    -------
+    int
+        Optimiser steps done; 0 where there is no checkpoint.
+
+    Raises
+    ------
+    TrainingError
+        If the checkpoint is of another configuration.
+    """
+    if not path.exists():
+        return 0
+    with np.load(path) as state:
+        if str(state["digest"]) != digest:
+            raise TrainingError("The run folder holds a checkpoint of another configuration; give another output.")
+        model.set_weights([state[f"w{i}"] for i in range(len(model.get_weights()))])
+        for i, variable in enumerate(model.optimizer.variables):
+            variable.assign(state[f"o{i}"])
+        return int(state["step"])

@@ -1,0 +1,168 @@
+"""A training configuration: one TOML file says all that a run depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mammolens.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What is trained.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the bundle that the run makes.
+    architecture : str
+        A key of `mammolens.models.efficientnet.VARIANTS`.
+    size : tuple of int
+        ``(height, width)`` of the input, pixels.
+    imagenet : Path
+        ``.weights.h5`` of ``keras.applications`` (without top) to start from.
+    frozen : tuple of str
+        Prefixes of the layers that keep ImageNet's weights.
+    final : {"refit", "average"}
+        How the shipped model comes about: fitted once more on all women, or the mean
+        of the folds' weights.
+    """
+
+    name: str
+    architecture: str
+    size: tuple[int, int]
+    imagenet: Path
+    version: str = "1"
+    frozen: tuple[str, ...] = ()
+    final: str = "refit"
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """What it is trained on: a key of `mammolens.datasets.DATASETS` and its folder."""
+
+    dataset: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """How it is trained.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+    low_epochs : int
+        How many of the epochs come first at ``low_size``: coarse features are learned
+        as well from smaller pictures, in less time.
+    low_size : tuple of int
+        ``(height, width)`` of these epochs.
+    learning_rate : float
+        Peak of the cosine schedule.
+    warmup : float
+        Share of all steps over which the rate rises linearly.
+    weight_decay, label_smoothing, dropout : float
+    probe_penalty : float
+        Ridge penalty of the linear probe that starts the head (phase one), per image.
+    seed : int
+    checkpoint_steps : int
+        Steps between two checkpoints.
+    watch_epochs : int
+        Epochs between two looks at the held-out women (and once at the end); they
+        are reported, nothing is chosen by them.
+    """
+
+    epochs: int
+    batch_size: int = 16
+    low_epochs: int = 0
+    low_size: tuple[int, int] = (0, 0)
+    learning_rate: float = 2e-4
+    warmup: float = 0.1
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.02
+    dropout: float = 0.3
+    probe_penalty: float = 1.0
+    seed: int = 1
+    checkpoint_steps: int = 50
+    watch_epochs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """A whole run.
+
+    Attributes
+    ----------
+    model : ModelConfig
+    data : DataConfig
+    fit : FitConfig
+    output : Path
+        Folder of the run: cache, checkpoints, logs, predictions and the bundle.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    fit: FitConfig
+    output: Path = field(default=Path("runs"))
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that the weights depend on; a resumed run must have the same."""
+        content = asdict(self)
+        content.pop("output")
+        for room, name in (("model", "imagenet"), ("data", "folder")):
+            content[room].pop(name)
+        for name in ("name", "version", "final"):
+            content["model"].pop(name)
+        for name in ("checkpoint_steps", "watch_epochs"):
+            content["fit"].pop(name)
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _section(cls: type[Any], table: dict[str, Any], name: str, base: Path) -> Any:
+    values = table.get(name)
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"The configuration lacks the section [{name}].")
+    known = {f.name: f for f in fields(cls)}
+    if unknown := sorted(set(values) - set(known)):
+        raise ConfigurationError(f"[{name}] holds unknown keys: {', '.join(unknown)}.")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    for key in ("imagenet", "folder"):
+        if key in values:
+            values[key] = (base / str(values[key])).resolve()
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigurationError(f"[{name}] lacks a required key.") from error
+
+
+def load(path: Path) -> TrainingConfig:
+    """Read a configuration; paths in it are relative to its own folder.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is missing, is not TOML, or holds wrong keys.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError("The configuration file can't be read.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"The configuration is not valid TOML: {error}.") from error
+    base = path.resolve().parent
+    if table.get("model", {}).get("final", "refit") not in ("refit", "average"):
+        raise ConfigurationError('[model] final must be "refit" or "average".')
+    if unknown := sorted(set(table) - {"model", "data", "fit", "output"}):
+        raise ConfigurationError(f"The configuration holds unknown sections: {', '.join(unknown)}.")
+    return TrainingConfig(
+        model=_section(ModelConfig, table, "model", base),
+        data=_section(DataConfig, table, "data", base),
+        fit=_section(FitConfig, table, "fit", base),
+        output=(base / str(table.get("output", "../runs/" + path.stem))).resolve(),
+    )

@@ -1,0 +1,147 @@
+"""A whole training run: every fold, then the model that is shipped, each resumable."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammolens.datasets import DATASETS, CaseTable
+from mammolens.errors import ConfigurationError
+from mammolens.training import cache, fit
+from mammolens.training.config import TrainingConfig
+
+FINAL = "final"
+"""Name of the model that is shipped: refitted on all women, or the mean of the folds."""
+
+WEIGHTS = "model.weights.h5"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the run.
+    table : CaseTable
+    rows : ndarray of int64, shape (N,)
+        Row in ``table`` of each image that was used.
+    logits : ndarray of float64, shape (N,)
+        Out-of-fold: each image scored by the one model that saw none of its woman.
+    """
+
+    folder: Path
+    table: CaseTable
+    rows: NDArray[np.int64]
+    logits: NDArray[np.float64]
+
+
+def splits(table: CaseTable, rows: NDArray[np.int64]) -> list[fit.Split]:
+    """One split a fold of the table, then the final one on everything."""
+    folds = np.array([table[row].fold for row in rows])
+    every = np.arange(len(rows))
+    made = [fit.Split(f"fold{k}", every[folds != k], every[folds == k]) for k in table.folds]
+    return [*made, fit.Split(FINAL, every, every[:0])]
+
+
+def train(config: TrainingConfig) -> Run:
+    """Run a configuration to its end; call again after an interruption and it goes on.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ConfigurationError
+        If the data set is unknown or has no folds.
+    TrainingDataError
+        If the data are missing or wrong.
+    """
+    if config.data.dataset not in DATASETS:
+        raise ConfigurationError(f"Unknown data set; known are: {', '.join(sorted(DATASETS))}.")
+    table = DATASETS[config.data.dataset](config.data.folder)
+    if not table.folds:
+        raise ConfigurationError("This data set has no cross-validation folds.")
+    inputs = cache.prepare(table, config.model.size, config.output / "cache")
+    labels = np.array([table[row].malignant for row in inputs.rows], np.float32)
+    *folds, final = splits(table, inputs.rows)
+    for split in folds:
+        _fit_one(config, inputs.images, labels, split)
+    if config.model.final == "refit":
+        _fit_one(config, inputs.images, labels, final)
+    else:
+        average(config, [config.output / split.name / WEIGHTS for split in folds])
+    logits = np.full(len(labels), np.nan)
+    for split in folds:
+        logits[split.watch] = np.load(config.output / split.name / "logits.npy")
+    run = Run(config.output, table, inputs.rows, logits)
+    _write_predictions(run)
+    return run
+
+
+def average(config: TrainingConfig, weights: Sequence[Path]) -> None:
+    """Make the final model the mean of the folds' weights.
+
+    The folds start from the same weights and stay in one basin, so their mean is a
+    model too; every woman was seen by three of the four that it is made of.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    weights : sequence of Path
+        Of the fitted folds.
+
+    References
+    ----------
+    M. Wortsman et al., "Model soups", ICML 2022, arXiv:2203.05482.
+    """
+    from mammolens.models.efficientnet import build
+
+    model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
+    total: list[NDArray[np.float64]] = []
+    for path in weights:
+        model.load_weights(path)
+        values = [value.astype(np.float64) for value in model.get_weights()]
+        total = values if not total else [a + b for a, b in zip(total, values, strict=True)]
+    model.set_weights([(value / len(weights)).astype(np.float32) for value in total])
+    (config.output / FINAL).mkdir(parents=True, exist_ok=True)
+    model.save_weights(config.output / FINAL / WEIGHTS)
+
+
+def _fit_one(config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: fit.Split) -> None:
+    """Fit one split unless that is done; leaves its weights and the logits of the images it watches."""
+    import keras
+
+    folder = config.output / split.name
+    if (folder / "done.json").exists():
+        return
+    keras.utils.clear_session()
+    model = fit.run(config, images, labels, split, folder)
+    model.save_weights(folder / WEIGHTS)
+    np.save(folder / "logits.npy", fit.predict(model, images, split.watch))
+    state = {"digest": config.digest, "images": len(split.fit), "watched": len(split.watch)}
+    (folder / "done.json").write_text(json.dumps(state), encoding="utf-8")
+
+
+def _write_predictions(run: Run) -> None:
+    """Write ``out_of_fold.csv``: one line per image, with the fold that scored it."""
+    with (run.folder / "out_of_fold.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "woman", "breast", "view", "fold", "malignant", "logit"])
+        for row, logit in zip(run.rows, run.logits, strict=True):
+            case = run.table[row]
+            writer.writerow(
+                [case.path.name, case.woman, case.breast, case.view, case.fold, int(case.malignant), f"{logit:.6f}"]
+            )

@@ -1,0 +1,187 @@
+"""From a finished run to a bundle: calibration, operating points, figures with intervals, model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammolens.datasets import TERMS
+from mammolens.evaluation import calibration as calibrations
+from mammolens.evaluation.metrics import bootstrap_auc, by_group
+from mammolens.evaluation.operating import DEFAULT, operating_points, rates
+from mammolens.models import onnx_graph
+from mammolens.models.efficientnet import build
+from mammolens.models.export import Description, export
+from mammolens.models.manifest import Metric, Training
+from mammolens.training import cache
+from mammolens.training.config import TrainingConfig
+from mammolens.training.crossval import FINAL, WEIGHTS, Run
+
+_EVIDENCE_PERCENTILE = 99.0
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """Out-of-fold figures of a run.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    dict
+        AUC with 95 % intervals per image, breast and woman, per fold, view and
+        machine; calibration error; sensitivity and specificity. Plain values, ready
+        for JSON.
+    """
+    cases = [run.table[row] for row in run.rows]
+    labels = np.array([case.malignant for case in cases], np.float64)
+    women = np.array([case.woman for case in cases])
+    folds = np.array([case.fold for case in cases])
+    breasts = np.array([case.breast for case in cases])
+    probabilities = calibrations.cross_fitted(labels, run.logits, folds)
+    by_breast = by_group(labels, run.logits, breasts)
+    by_woman = by_group(labels, run.logits, women)
+
+    def part(chosen: NDArray[np.bool_]) -> dict[str, Any]:
+        estimate = bootstrap_auc(labels[chosen], run.logits[chosen], women[chosen])
+        counts = {"images": int(chosen.sum()), "malignant": int(labels[chosen].sum())}
+        return {"auc": estimate.value, "low": estimate.low, "high": estimate.high, **counts}
+
+    def level(group: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> dict[str, Any]:
+        estimate = bootstrap_auc(group[0], group[1], women[group[2]])
+        counts = {"groups": len(group[0]), "malignant": int(group[0].sum())}
+        return {"auc": estimate.value, "low": estimate.low, "high": estimate.high, **counts}
+
+    everything = np.ones(len(labels), bool)
+    strata: dict[str, NDArray[Any]] = {
+        "fold": folds,
+        "view": np.array([case.view for case in cases]),
+        "machine_id": np.array([case.strata.get("machine_id", "") for case in cases]),
+    }
+    return {
+        "image": part(everything),
+        "breast": level(by_breast),
+        "woman": level(by_woman),
+        "strata": {
+            name: {str(value): part(values == value) for value in np.unique(values)} for name, values in strata.items()
+        },
+        "calibration": {
+            "expected_calibration_error": calibrations.expected_calibration_error(labels, probabilities),
+            "brier": float(np.mean((probabilities - labels) ** 2)),
+        },
+    }
+
+
+def evidence_scale(graph: bytes, images: NDArray[np.uint8]) -> float:
+    """Evidence of a strong finding: the 99th percentile of the images' highest evidence."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    peaks = []
+    for start in range(0, len(images), 16):
+        batch = images[start : start + 16].astype(np.float32)[..., None]
+        peaks.append(session.run(["evidence"], {"image": batch})[0].max(axis=(1, 2)))
+    return float(np.percentile(np.concatenate(peaks), _EVIDENCE_PERCENTILE))
+
+
+def finish(config: TrainingConfig, run: Run) -> Path:
+    """Write ``figures.json`` and the bundle into the run's folder.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    run : Run
+        As `mammolens.training.crossval.train` returned it.
+
+    Returns
+    -------
+    Path
+        The bundle's folder.
+
+    Raises
+    ------
+    BundleInvalid
+        If the exported graph does not answer as the network does.
+    """
+    labels = np.array([run.table[row].malignant for row in run.rows], np.float64)
+    women = len({run.table[row].woman for row in run.rows})
+    measured = figures(run)
+    (run.folder / "figures.json").write_text(json.dumps(measured, indent=1), encoding="utf-8")
+    calibration = calibrations.platt(labels, run.logits)
+    points = operating_points(labels, calibrations.apply(calibration, run.logits))
+    model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
+    model.load_weights(run.folder / FINAL / WEIGHTS)
+    images = cache.prepare(run.table, config.model.size, config.output / "cache").images[: len(run.rows)]
+    scale = evidence_scale(onnx_graph.write(model, config.model.architecture, config.model.size), images)
+    protocol = f"out of fold, {len(run.table.folds)} folds by woman, 95 % interval by bootstrap over women"
+    metrics = tuple(
+        Metric(name="AUC", level=level, protocol=protocol, **{
+            key if key != "auc" else "value": measured[level][key] for key in ("auc", "low", "high")
+        })
+        for level in ("image", "breast", "woman")
+    )
+    terms = TERMS[config.data.dataset]
+    about = Description(
+        name=config.model.name,
+        version=config.model.version,
+        architecture=config.model.architecture,
+        size=config.model.size,
+        calibration=calibration,
+        operating_points=points,
+        default_operating_point=DEFAULT,
+        evidence_scale=scale,
+        training=Training(
+            dataset=run.table.name,
+            images=len(run.rows),
+            women=women,
+            terms=terms,
+            configuration_sha256=config.digest,
+        ),
+        metrics=metrics,
+        licence="Weights: " + terms,
+        card="",
+    )
+    at_threshold = rates(labels, calibrations.apply(calibration, run.logits), points[0].threshold)
+    card = _card(about, measured, at_threshold)
+    about = Description(**{**{name: getattr(about, name) for name in about.__slots__}, "card": card})
+    return export(model, about, run.folder / "bundle" / config.model.name)
+
+
+def _card(about: Description, measured: dict[str, Any], at_threshold: tuple[float, float]) -> str:
+    """Fill the model card's template."""
+    template = Template(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
+
+    def shown(figure: dict[str, Any]) -> str:
+        return f"{figure['auc']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
+
+    rows = [
+        f"| {name} {value} | {figure['images']} | {figure['malignant']} | {shown(figure)} |"
+        for name, group in measured["strata"].items()
+        for value, figure in group.items()
+    ]
+    return template.substitute(
+        name=about.name,
+        version=about.version,
+        architecture=about.architecture,
+        height=about.size[0],
+        width=about.size[1],
+        dataset=about.training.dataset,
+        images=about.training.images,
+        women=about.training.women,
+        terms=about.training.terms,
+        prevalence=f"{100 * about.calibration.prevalence:.0f}",
+        image=shown(measured["image"]),
+        breast=shown(measured["breast"]),
+        woman=shown(measured["woman"]),
+        error=f"{measured['calibration']['expected_calibration_error']:.3f}",
+        threshold=f"{about.operating_points[0].threshold:.3f}",
+        sensitivity=f"{at_threshold[0]:.3f}",
+        specificity=f"{at_threshold[1]:.3f}",
+        strata="\n".join(rows),
+    )

@@ -1,0 +1,139 @@
+"""The network against ``keras.applications`` and against its own other forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from mammolens.models import efficientnet, onnx_graph, transfer  # noqa: E402
+from mammolens.models.export import parity  # noqa: E402
+
+SIZE = (96, 64)
+# Parameters of each variant without top, from the table of keras.applications with the
+# 1,000-class head taken off and one normalisation layer (7 values) fewer.
+BACKBONE_PARAMETERS = {
+    "efficientnet-b0": 4_049_571,
+    "efficientnet-b1": 6_575_239,
+    "efficientnet-b2": 7_768_569,
+    "efficientnet-b3": 10_783_535,
+}
+
+
+def random_weights(model: object, seed: int = 0) -> None:
+    """Give every layer weights that keep activations of ordinary size, statistics included."""
+    random = np.random.default_rng(seed)
+    for layer in model.layers:  # type: ignore[attr-defined]
+        values = []
+        for weight in layer.weights:
+            if "variance" in weight.path or "gamma" in weight.path or "factor" in weight.path:
+                values.append(random.uniform(0.6, 1.4, weight.shape))
+            elif "kernel" in weight.path:
+                fan_in = max(1, int(np.prod(weight.shape[:-1])))
+                if "depthwise" in type(layer).__name__.lower():
+                    fan_in = int(np.prod(weight.shape[:2]))
+                values.append(random.normal(0, np.sqrt(2 / fan_in), weight.shape))
+            else:
+                values.append(random.normal(0, 0.1, weight.shape))
+        layer.set_weights([v.astype(np.float32) for v in values])
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (3, *SIZE)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folded() -> object:
+    model = efficientnet.build("efficientnet-b0", SIZE, folded=True, dropout=0.0)
+    random_weights(model)
+    return model
+
+
+@pytest.mark.parametrize("architecture", list(efficientnet.VARIANTS))
+def test_parameters_are_those_of_keras_applications(architecture: str) -> None:
+    ours = efficientnet.build(architecture, SIZE)
+    head = ours.get_layer("logit").count_params()
+    # One input channel instead of three: two thirds of the stem's kernel are not there.
+    stem = ours.get_layer("stem_conv").count_params()
+    assert ours.count_params() - head + 2 * stem + 7 == BACKBONE_PARAMETERS[architecture]
+
+
+def test_plain_network_equals_keras_applications_on_a_grey_picture(images: np.ndarray) -> None:
+    reference = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(*SIZE, 3))
+    random_weights(reference, seed=3)
+    normalisation = reference.get_layer("normalization")
+    mean, variance = efficientnet.GREY_MEAN, efficientnet.GREY_DEVIATION**2
+    normalisation.set_weights([np.full(3, mean, np.float32), np.full(3, variance, np.float32), np.zeros((), np.int64)])
+    normalisation.finalize_state()
+    ours = efficientnet.build("efficientnet-b0", SIZE)
+    for layer in ours.layers:
+        if layer.weights and layer.name != "logit":
+            values = reference.get_layer(layer.name).get_weights()
+            if layer.name == "stem_conv":
+                values[0] = values[0].sum(axis=2, keepdims=True)
+            layer.set_weights(values)
+    features = keras.Model(ours.input, ours.get_layer(efficientnet.FEATURES).output)
+    grey = images.astype(np.float32)[..., None]
+    expected = np.asarray(reference(np.repeat(grey, 3, axis=-1)))
+    found = np.asarray(features(grey))
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+
+
+def test_unfolded_network_gives_the_same_logits(folded: object, images: np.ndarray) -> None:
+    plain = transfer.unfold(folded, "efficientnet-b0", SIZE)
+    batch = images.astype(np.float32)[..., None]
+    a, b = np.asarray(folded(batch)), np.asarray(plain(batch))  # type: ignore[operator]
+    assert np.ptp(a) > 1e-3
+    np.testing.assert_allclose(a, b, atol=1e-4 * max(1.0, float(np.abs(a).max())))
+
+
+def test_factor_of_a_folded_convolution_is_not_trained(folded: object) -> None:
+    layer = folded.get_layer("block3a_dwconv")  # type: ignore[attr-defined]
+    assert [w.name for w in layer.trainable_weights] == ["kernel", "bias"]
+    assert [w.name for w in layer.non_trainable_weights] == ["factor"]
+
+
+@pytest.mark.parametrize("size", [SIZE, (70, 50)])
+def test_onnx_graph_gives_the_logits_of_keras(size: tuple[int, int]) -> None:
+    model = efficientnet.build("efficientnet-b0", size, folded=True, dropout=0.0)
+    random_weights(model, seed=5)
+    inputs = np.random.default_rng(2).integers(0, 256, (2, *size)).astype(np.uint8)
+    difference, logits = parity(model, onnx_graph.write(model, "efficientnet-b0", size), inputs)
+    assert np.ptp(logits) > 1e-4
+    assert difference < 1e-3
+
+
+def test_evidence_sums_to_the_logit_less_the_bias(folded: object, images: np.ndarray) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    graph = onnx_graph.write(folded, "efficientnet-b0", SIZE)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    logit, evidence, features = session.run(
+        ["logit", "evidence", "features"], {"image": images.astype(np.float32)[..., None]}
+    )
+    kernel, bias = folded.get_layer("logit").get_weights()  # type: ignore[attr-defined]
+    np.testing.assert_allclose(evidence.sum(axis=(1, 2)) + bias[0], logit[:, 0], atol=1e-4)
+    by_hand = np.einsum("nchw,c->nhw", features, kernel[:, 0]) / (evidence.shape[1] * evidence.shape[2])
+    np.testing.assert_allclose(evidence, by_hand, atol=1e-5)
+
+
+def test_imagenet_weights_land_in_every_layer(shared: Path) -> None:
+    weights = shared / "weights" / "efficientnet_b0_imagenet" / "efficientnet_b0_imagenet_notop.weights.h5"
+    model = efficientnet.build("efficientnet-b0", SIZE, folded=True)
+    before = [layer.get_weights() for layer in model.layers if layer.weights and layer.name != "logit"]
+    transfer.load_imagenet(model, "efficientnet-b0", weights)
+    after = [layer.get_weights() for layer in model.layers if layer.weights and layer.name != "logit"]
+    assert all(not np.array_equal(a[0], b[0]) for a, b in zip(before, after, strict=True))
+
+
+def test_weights_of_another_architecture_are_refused(shared: Path) -> None:
+    from mammolens.errors import ConfigurationError
+
+    weights = shared / "weights" / "efficientnet_b0_imagenet" / "efficientnet_b0_imagenet_notop.weights.h5"
+    model = efficientnet.build("efficientnet-b1", SIZE, folded=True)
+    with pytest.raises(ConfigurationError, match="efficientnet-b1"):
+        transfer.load_imagenet(model, "efficientnet-b1", weights)

@@ -1,0 +1,163 @@
+"""Training on tiny data: learns, logs, resumes as it would have gone on."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from mammolens.errors import ConfigurationError, TrainingError  # noqa: E402
+from mammolens.training import checkpoint, config, fit  # noqa: E402
+from mammolens.training.augment import augment  # noqa: E402
+
+SIZE = (64, 48)
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> config.TrainingConfig:
+    """A configuration whose 'ImageNet' weights are random ones of the right shape."""
+    folder = tmp_path_factory.mktemp("imagenet")
+    keras.utils.set_random_seed(0)
+    source = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
+    source.save_weights(folder / "random.weights.h5")
+    return config.TrainingConfig(
+        model=config.ModelConfig(
+            "tiny", "efficientnet-b0", SIZE, folder / "random.weights.h5", frozen=("stem", "block1", "block2")
+        ),
+        data=config.DataConfig("rsna-640", folder),
+        fit=config.FitConfig(epochs=2, batch_size=8, learning_rate=1e-3, checkpoint_steps=2),
+        output=folder / "run",
+    )
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray, fit.Split]:
+    random = np.random.default_rng(0)
+    labels = np.tile([0.0, 1.0], 20).astype(np.float32)
+    images = random.integers(60, 120, (40, *SIZE)).astype(np.uint8)
+    images[labels > 0, 20:40, 10:30] += 100
+    return images, labels, fit.Split("tiny", np.arange(32), np.arange(32, 40))
+
+
+def test_configuration_of_the_shipped_model_loads() -> None:
+    loaded = config.load(REPOSITORY / "configs" / "rsna640-b0.toml")
+    assert loaded.model.architecture == "efficientnet-b0"
+    assert loaded.model.imagenet.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[model]\nname = 1 =", "TOML"),
+        ("x = 1\n[y]\n", "unknown"),
+        ("[data]\n[fit]\n", "model"),
+        ('[model]\nname="a"\narchitecture="b"\nsize=[1,2]\nimagenet="c"\nsurprise=1\n[data]\n[fit]\n', "surprise"),
+    ],
+)
+def test_wrong_configuration_says_what_is_wrong(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=named):
+        config.load(path)
+
+
+def test_batches_depend_on_seed_and_step_alone(
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split]
+) -> None:
+    images, labels, split = data
+    one, two = (fit.Batches(images, labels, split, settings.fit) for _ in range(2))
+    for _ in range(3):
+        one(5)
+    np.testing.assert_array_equal(one(6)[0], two(6)[0])
+    assert not np.array_equal(one(6)[0], one(7)[0])
+
+
+def test_an_epoch_shows_every_image_once(
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split]
+) -> None:
+    images, _, split = data
+    batches = fit.Batches(images, np.arange(40, dtype=np.float32), split, settings.fit)
+    seen = np.concatenate([batches(step)[1][:, 0] for step in range(batches.per_epoch)])
+    assert sorted(seen.astype(int)) == split.fit.tolist()
+
+
+def test_head_starts_at_the_linear_probe_and_fitting_learns(
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
+) -> None:
+    images, labels, split = data
+    model = fit.run(settings, images, labels, split, tmp_path)
+    logits = fit.predict(model, images, split.watch)
+    assert logits[labels[split.watch] > 0].min() > logits[labels[split.watch] == 0].max()
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [4, 8]
+    assert float(rows[-1]["watch_auc"]) == 1.0
+    assert any((tmp_path / "events").iterdir())
+    frozen = model.get_layer("block2a_dwconv")
+    reference = fit.make_model(settings, 8).get_layer("block2a_dwconv")
+    np.testing.assert_array_equal(frozen.get_weights()[0], reference.get_weights()[0])
+
+
+def test_interrupted_fit_goes_on_as_it_would_have(
+    settings: config.TrainingConfig,
+    data: tuple[np.ndarray, np.ndarray, fit.Split],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Power fails between two checkpoints; the second run gives the weights of an undisturbed one."""
+    images, labels, split = data
+    whole = fit.run(settings, images, labels, split, tmp_path / "whole")
+
+    class PowerFailure(Exception):
+        pass
+
+    original = fit.Batches.__call__
+
+    def failing(self: fit.Batches, step: int) -> object:
+        if step == 5:
+            raise PowerFailure
+        return original(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.Batches, "__call__", failing)
+        with pytest.raises(PowerFailure):
+            fit.run(settings, images, labels, split, tmp_path / "cut")
+    resumed = fit.run(settings, images, labels, split, tmp_path / "cut")
+    a, b = fit.predict(whole, images, split.watch), fit.predict(resumed, images, split.watch)
+    np.testing.assert_allclose(a, b, atol=2e-2 * float(np.abs(a).max()))
+
+
+def test_checkpoint_of_another_configuration_is_refused(
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
+) -> None:
+    images, labels, split = data
+    fit.run(replace(settings, fit=replace(settings.fit, epochs=1)), images, labels, split, tmp_path)
+    with pytest.raises(TrainingError, match="another configuration"):
+        fit.run(settings, images, labels, split, tmp_path)
+
+
+def test_checkpoint_is_replaced_whole(tmp_path: Path, settings: config.TrainingConfig) -> None:
+    model = fit.make_model(settings, 4)
+    path = tmp_path / "checkpoint.npz"
+    checkpoint.save(path, model, 3, "d")
+    checkpoint.save(path, model, 4, "d")
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.npz"]
+    assert checkpoint.restore(path, model, "d") == 4
+
+
+def test_augmentation_keeps_range_shape_and_the_chest_wall_side() -> None:
+    image = np.zeros((96, 72), np.uint8)
+    image[:, :30] = 200
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        varied = augment(image, random)
+        assert varied.shape == image.shape
+        assert varied.dtype == np.float32
+        assert 0.0 <= varied.min() <= varied.max() <= 255.0
+        assert varied[:, :24].mean() > varied[:, -24:].mean()
