@@ -17,9 +17,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from mammolens.imaging.reading import ReadOptions, read_mammogram
 
 from mammolens.imaging.png import encode_png
+from mammolens.imaging.reading import ReadOptions, read_mammogram
 from mammolens.imaging.sandbox import DecodePool
 
 REPOSITORY = Path(__file__).resolve().parents[1]

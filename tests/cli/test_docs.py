@@ -47,7 +47,7 @@ def rows(section: str) -> dict[str, list[str]]:
 
 
 def test_every_command_has_a_section_and_no_other_has() -> None:
-    assert list(documented()) == ["mammolens", *(name for name, _ in commands(get_command(app)))]
+    assert sorted(documented()) == sorted(["mammolens", *(name for name, _ in commands(get_command(app)))])
 
 
 @pytest.mark.parametrize("name", ["mammolens", *(name for name, _ in commands(get_command(app)))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -84,16 +85,17 @@ def test_the_bar_goes_to_the_terminal_and_the_table_where_it_was_sent(start: Sta
     assert b"0.1000" not in shown
 
 
-def test_help_is_there_within_half_a_second(start: Start) -> None:
+def test_help_takes_less_than_half_a_second_of_the_processor(start: Start) -> None:
     times = []
-    for _ in range(5):
-        began = time.perf_counter()
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         out, err = start("--help", fake=False).communicate(timeout=60)
-        times.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert "predict" in out
         assert err == ""
-    # The fastest of five: what the machine does beside is not ours. The target of 0.5 s is `make bench`'s to hold.
-    assert min(times) < 1.0
+    # Time of the processor, not of the clock: what else runs on the machine is not ours.
+    assert min(times) < 0.5
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def picture(value: int, height: int = 4, width: int = 6) -> worker.Answer:
         negative=True,
         notices=(Notice("code", "Message."),),
     )
-    return wire.describe_mammogram(mammogram), wire.bytes_of(mammogram.pixels)
+    header, trailer = wire.describe_mammogram(mammogram)
+    return header, wire.bytes_of(mammogram.pixels), trailer
 
 
 def write_to_parent(data: bytes) -> None:
@@ -52,14 +53,14 @@ def write_to_parent(data: bytes) -> None:
 
 def act(source: Path | bytes, options: Header) -> worker.Answer:
     command, _, argument = (source if isinstance(source, bytes) else source.read_bytes()).decode().partition(" ")
-    header, body = picture(int(argument) if command in ("picture", "slow") else 0)
+    header, body, trailer = picture(int(argument) if command in ("picture", "slow") else 0)
     match command:
         case "slow":
-            time.sleep(0.02)
+            time.sleep(0.01)
         case "large":
-            header, body = picture(7, 1339, 1229)
+            header, body, trailer = picture(7, 1339, 1229)
         case "pid":
-            header, body = picture(os.getpid() % 65536)
+            header, body, trailer = picture(os.getpid() % 65536)
         case "print":
             os.write(1, b"a library's chatter")
             print("more of it", flush=True)
@@ -106,7 +107,7 @@ def act(source: Path | bytes, options: Header) -> worker.Answer:
             time.sleep(60)
         case "lie":
             header = {**header, **json.loads(argument)}
-    return header, body
+    return header, body, trailer
 
 
 if __name__ == "__main__":

@@ -293,13 +293,15 @@ def test_real_files_are_shown_as_pydicom_shows_them(shared: Path, name: str) -> 
     frame = next(generate_frames(data.PixelData, number_of_frames=1))
     decode = imagecodecs.jpeg2k_decode if data.file_meta.TransferSyntaxUID in JPEG2000TransferSyntaxes else None
     stored = (decode or imagecodecs.jpeg8_decode)(frame)
+    # Some of the rows will do: pydicom's own arithmetic takes seconds on 26 million pixels.
+    stored = stored[::16]
     modality = np.rint(apply_modality_lut(stored, data)).astype(np.int32)
     values = apply_voi_lut(modality, data).astype(np.float64)
     tables = data.get("VOILUTSequence")
     expected = values / ((1 << (tables[0].LUTDescriptor[2] if tables else data.BitsStored)) - 1)
     if data.PhotometricInterpretation == "MONOCHROME1":
         expected = 1.0 - expected
-    picture = render(path, RenderOptions(bits=16)) / 65535.0
+    picture = render(path, RenderOptions(bits=16))[::16] / 65535.0
     shown_by_both = stored != data.get("PixelPaddingValue", -1)
     assert shown_by_both.mean() > 0.1
     assert expected[shown_by_both].std() > 0.05

@@ -17,7 +17,7 @@ import pytest
 from mammolens import errors
 from mammolens.imaging import wire
 from mammolens.imaging.channel import Channel
-from mammolens.types import Mammogram, Notice, PixelSpacing
+from mammolens.types import Breast, Mammogram, Notice, PixelSpacing
 
 MAMMOGRAM = Mammogram(
     np.arange(24, dtype=np.uint16).reshape(4, 6),
@@ -33,21 +33,25 @@ MAMMOGRAM = Mammogram(
     negative=True,
     notices=(Notice("code", "What was seen."),),
 )
+MASK = np.where(np.random.default_rng(0).random((37, 53)) > 0.5, 255, 0).astype(np.uint8)
+FOUND = replace(MAMMOGRAM, breast=Breast((0.0, 1.25, 5.5, 4.0), "left", MASK, 0.4))
 PLAIN = Mammogram(np.zeros((1, 1), np.uint8), rows=1, columns=1, sha256="a" * 64, source="png")
 
 
 def sent(mammogram: Mammogram) -> tuple[dict[str, Any], bytes]:
-    header = json.loads(json.dumps(wire.describe_mammogram(mammogram)))
-    return header, bytes(wire.bytes_of(mammogram.pixels))
+    header, trailer = wire.describe_mammogram(mammogram)
+    header = json.loads(json.dumps({**header, "trailer": len(trailer)}))
+    return header, bytes(wire.bytes_of(mammogram.pixels)) + trailer
 
 
 def received(header: dict[str, Any], body: bytes, max_pixels: int = 1000) -> Mammogram:
-    array = wire.array_from(header, len(body), max_pixels)
-    wire.room_of(array)[:] = body
-    return wire.mammogram_from(header, array)
+    end = len(body) - wire.trailer_size(header)
+    array = wire.array_from(header, end, max_pixels)
+    wire.room_of(array)[:] = body[:end]
+    return wire.mammogram_from(header, array, body[end:])
 
 
-@pytest.mark.parametrize("mammogram", [MAMMOGRAM, PLAIN])
+@pytest.mark.parametrize("mammogram", [MAMMOGRAM, FOUND, PLAIN])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, ">u2", ">f4"])
 def test_a_mammogram_survives_the_way(mammogram: Mammogram, dtype: Any) -> None:
     mammogram = replace(mammogram, pixels=mammogram.pixels.astype(dtype)[:, ::-1])
@@ -55,8 +59,14 @@ def test_a_mammogram_survives_the_way(mammogram: Mammogram, dtype: Any) -> None:
     np.testing.assert_array_equal(arrived.pixels, mammogram.pixels)
     assert arrived.pixels.dtype == mammogram.pixels.dtype.newbyteorder("=")
     assert replace(arrived, pixels=mammogram.pixels) == mammogram
+    assert (arrived.breast is None) == (mammogram.breast is None)
+    if arrived.breast is not None and mammogram.breast is not None:
+        np.testing.assert_array_equal(arrived.breast.mask, MASK)
+        assert arrived.breast.box == (0.0, 1.25, 5.5, 4.0)
+        assert (arrived.breast.chest_wall, arrived.breast.area) == ("left", 0.4)
 
 
+BREAST = sent(FOUND)[0]["breast"]
 LIES = {
     "large shape": {"shape": [65535, 65535]},
     "another shape": {"shape": [4, 7]},
@@ -89,18 +99,29 @@ LIES = {
     "half a notice": {"notices": [["only one"]]},
     "many notices": {"notices": [["a", "b"]] * 1000},
     "negative": {"negative": "yes"},
+    "no trailer": {"trailer": 0},
+    "large trailer": {"trailer": 1 << 40},
+    "negative trailer": {"trailer": -1},
+    "forgotten breast": {"breast": None},
+    "listed breast": {"breast": []},
+    "box outside": {"breast": {**BREAST, "box": [0, 0, 60, 4]}},
+    "box inside out": {"breast": {**BREAST, "box": [4, 0, 1, 4]}},
+    "box without end": {"breast": {**BREAST, "box": [0, 0, math.inf, 4]}},
+    "chest wall": {"breast": {**BREAST, "chest_wall": "DOE^JANE"}},
+    "area": {"breast": {**BREAST, "area": math.nan}},
+    "mask": {"breast": {**BREAST, "mask": [4000, 4000]}},
 }
 
 
 @pytest.mark.parametrize("lie", sorted(LIES))
 def test_a_lie_is_refused(lie: str) -> None:
-    header, body = sent(MAMMOGRAM)
+    header, body = sent(FOUND)
     assert received(header, body).rows == 7
     with pytest.raises(ValueError, match=r"."):
         received({**header, **LIES[lie]}, body)
 
 
-@pytest.mark.parametrize("field", sorted({*sent(MAMMOGRAM)[0]} - {"laterality", "view", "pixel_spacing"}))
+@pytest.mark.parametrize("field", sorted({*sent(MAMMOGRAM)[0]} - {"laterality", "view", "pixel_spacing", "breast"}))
 def test_a_missing_field_is_refused(field: str) -> None:
     header, body = sent(MAMMOGRAM)
     del header[field]
@@ -189,7 +210,7 @@ def test_what_is_no_frame_is_refused(ends: tuple[Channel, Channel, list[int]], d
 def test_silence_ends_at_the_deadline(ends: tuple[Channel, Channel, list[int]]) -> None:
     here, there, descriptors = ends
     os.write(descriptors[1], b"MLW1")
-    for action in (there.receive_header, lambda deadline: here.send({}, bytes(1 << 20), deadline)):
+    for action in (there.receive_header, lambda deadline: here.send({}, bytes(1 << 20), deadline=deadline)):
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             action(began + 0.1)

@@ -28,7 +28,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> config.TrainingConfig:
     source.save_weights(folder / "random.weights.h5")
     return config.TrainingConfig(
         model=config.ModelConfig(
-            "tiny", "efficientnet-b0", SIZE, folder / "random.weights.h5", frozen=("stem", "block1", "block2")
+            "tiny", "efficientnet-b0", SIZE, folder / "random.weights.h5"
         ),
         data=config.DataConfig("rsna-640", folder),
         fit=config.FitConfig(epochs=2, batch_size=8, learning_rate=1e-3, checkpoint_steps=2),
@@ -42,7 +42,7 @@ def data() -> tuple[np.ndarray, np.ndarray, fit.Split]:
     labels = np.tile([0.0, 1.0], 20).astype(np.float32)
     images = random.integers(60, 120, (40, *SIZE)).astype(np.uint8)
     images[labels > 0, 20:40, 10:30] += 100
-    return images, labels, fit.Split("tiny", np.arange(32), np.arange(32, 40))
+    return images, labels, fit.Split("tiny", np.arange(32), np.arange(32, 40), epochs=2, frozen=("stem", "block1", "block2"))
 
 
 def test_configuration_of_the_shipped_model_loads() -> None:
@@ -100,7 +100,7 @@ def test_head_starts_at_the_linear_probe_and_fitting_learns(
     assert float(rows[-1]["watch_auc"]) == 1.0
     assert any((tmp_path / "events").iterdir())
     frozen = model.get_layer("block2a_dwconv")
-    reference = fit.make_model(settings, 8).get_layer("block2a_dwconv")
+    reference = fit.start(settings, images, labels, split, 8).get_layer("block2a_dwconv")
     np.testing.assert_array_equal(frozen.get_weights()[0], reference.get_weights()[0])
 
 
@@ -133,17 +133,50 @@ def test_interrupted_fit_goes_on_as_it_would_have(
     np.testing.assert_allclose(a, b, atol=2e-2 * float(np.abs(a).max()))
 
 
+def test_low_epochs_come_first_and_the_model_ends_at_full_size(
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
+) -> None:
+    images, labels, split = data
+    small = replace(settings, fit=replace(settings.fit, low_size=(32, 32)))
+    split = replace(split, low_epochs=1)
+    batches = fit.Batches(images, labels, split, small.fit)
+    assert [batches(step)[0].shape[1:3] for step in (0, 3, 4)] == [(32, 32), (32, 32), SIZE]
+    model = fit.run(small, images, labels, split, tmp_path)
+    assert model.input_shape[1:3] == SIZE
+
+
+def test_no_fold_starts_from_weights_that_have_seen_its_women(settings: config.TrainingConfig) -> None:
+    from mammolens.datasets import Case, CaseTable
+    from mammolens.training.crossval import FINAL, halves, splits
+
+    table = CaseTable("t", [Case(Path(f"{i}.png"), str(i), "L", "CC", i % 2 == 0, fold=1 + i % 4) for i in range(16)])
+    rows = np.arange(16)
+    shared = replace(settings, fit=replace(settings.fit, shared_epochs=3))
+    seen = {settings.output / half.name / "model.weights.h5": set(half.fit) for half in halves(table, rows, shared)}
+    made = splits(table, rows, shared)
+    assert [split.name for split in made] == ["fold1", "fold2", "fold3", "fold4", FINAL]
+    for split in made[:-1]:
+        assert split.begin is not None
+        assert not seen[split.begin] & set(split.watch)
+        assert set(split.fit) | set(split.watch) == set(rows)
+        assert not set(split.fit) & set(split.watch)
+    assert splits(table, rows, settings)[0].begin is None
+
+
 def test_checkpoint_of_another_configuration_is_refused(
     settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
 ) -> None:
     images, labels, split = data
-    fit.run(replace(settings, fit=replace(settings.fit, epochs=1)), images, labels, split, tmp_path)
+    other = replace(settings, fit=replace(settings.fit, dropout=0.1))
+    fit.run(other, images, labels, replace(split, epochs=1), tmp_path)
     with pytest.raises(TrainingError, match="another configuration"):
         fit.run(settings, images, labels, split, tmp_path)
 
 
-def test_checkpoint_is_replaced_whole(tmp_path: Path, settings: config.TrainingConfig) -> None:
-    model = fit.make_model(settings, 4)
+def test_checkpoint_is_replaced_whole(
+    tmp_path: Path, settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split]
+) -> None:
+    model = fit.make_model(settings, data[2], SIZE, 4)
     path = tmp_path / "checkpoint.npz"
     checkpoint.save(path, model, 3, "d")
     checkpoint.save(path, model, 4, "d")

@@ -38,7 +38,7 @@ class Check:
     def line(self) -> str:
         """One line for people."""
         mark = {True: "ok", False: "FAILED", None: ""}[self.ok]
-        return f"{mark:<7} {self.name:<34} {self.detail}".rstrip()
+        return f"{mark:<7} {self.name:<30} {self.detail}".rstrip()
 
 
 def verdict(checks: Iterable[Check]) -> bool:
@@ -46,23 +46,24 @@ def verdict(checks: Iterable[Check]) -> bool:
     return all(check.ok is not False for check in checks)
 
 
-def attempt(name: str, look: Callable[[], str]) -> Check:
-    """Make a check of something that gives its detail or fails.
+def attempt(name: str, look: Callable[[], list[Check]]) -> list[Check]:
+    """Make checks, where whatever goes wrong is a failed check.
 
     Parameters
     ----------
     name : str
+        Of the failed check.
     look : callable
-        Gives the detail; whatever it raises is a failed check.
+        Makes the checks.
     """
     try:
-        return Check(name, True, look())
+        return look()
     except MammolensError as error:
-        return Check(name, False, f"{error.message} [{error.code}]")
+        return [Check(name, False, f"{error.message} [{error.code}]")]
     except Exception as error:
         # A check reports every failure; what it was stands in the log that --debug shows.
         _log.debug("%s failed", name, exc_info=True)
-        return Check(name, False, f"{type(error).__name__}; see `mammolens --debug`")
+        return [Check(name, False, f"{type(error).__name__}; `mammolens --debug doctor` says more")]
 
 
 def golden_checks(bundle: ModelBundle, engine: Engine) -> list[Check]:

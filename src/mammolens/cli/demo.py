@@ -131,13 +131,13 @@ def _print(console: Console, entries: list[ReportEntry], report: Path, *, synthe
     table = Table(caption=terminal.NOTE, caption_justify="left", box=None, pad_edge=False)
     table.add_column("File", overflow="fold")
     table.add_column("View")
-    for heading in ("Probability", "Threshold", "Confidence", "Regions"):
-        table.add_column(heading, justify="right")
-    table.add_column("Answer", overflow="fold")
+    table.add_column("Probability", justify="right")
+    table.add_column("Threshold", justify="right")
+    table.add_column("Answer", no_wrap=True)
     for entry in entries:
         title = Text(terminal.printable(entry.title))
         if entry.prediction is None:
-            table.add_row(title, "", "", "", "", "", Text(f"refused: {entry.code}"))
+            table.add_row(title, "", "", "", Text(f"refused: {entry.code}"))
         else:
             table.add_row(title, *_row(entry.prediction))
     console.print(table)
@@ -164,7 +164,5 @@ def _row(prediction: Prediction) -> list[str | Text]:
         Text(view),
         f"{prediction.probability:.3f}",
         f"{prediction.threshold:.3f}",
-        f"{prediction.confidence:.3f}",
-        str(len(prediction.regions)),
         Text(prediction.label, style="bold" if prediction.label == "malignant" else ""),
     ]

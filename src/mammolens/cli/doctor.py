@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,6 @@ import typer
 from mammolens import __version__
 from mammolens.cli import terminal
 from mammolens.cli.checks import Check, attempt, golden_checks, verdict
-from mammolens.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mammolens.phantom import Phantom
@@ -52,7 +52,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print one JSON obj
     """
     found: dict[str, list[Check]] = {}
     for title, examine in _sections():
-        found[title] = examine()
+        found[title] = attempt(title, examine)
         if not json:
             typer.secho(title, bold=True)
             for check in found[title]:
@@ -115,57 +115,68 @@ def _distribution(name: str, *, needed: bool) -> Check:
 
 
 def _settings() -> list[Check]:
-    try:
-        values = terminal.checked_settings().model_dump()
-    except ConfigurationError as error:
-        return [Check("settings", False, error.message)]
+    values = terminal.checked_settings().model_dump()
     return [Check(f"MAMMOLENS_{name.upper()}", None, str(value)) for name, value in values.items()]
 
 
 def _decoding() -> list[Check]:
     """Check the bounded process, and every transfer syntax: those that can be written here by reading them back."""
-    from pydicom.uid import UID
-
     from mammolens.imaging.dicom_file import SYNTAXES
     from mammolens.phantom import TRANSFER_SYNTAXES, make
 
     phantom = make(rows=_ROWS, columns=_COLUMNS)
-    checks = [attempt("bounded process", _bounded_process)]
+    checks = attempt("bounded process", _bounded_process)
     for syntax in sorted(SYNTAXES, key=lambda uid: [int(part) for part in uid.split(".")]):
-        name = UID(syntax).name.partition(":")[0].partition(" (")[0]
-        if syntax in TRANSFER_SYNTAXES:
-            checks.append(attempt(name[:34], lambda syntax=syntax: _read_back(phantom, syntax)))  # type: ignore[misc]
-        else:
-            checks.append(Check(name[:34], *_codec(syntax)))
+        look = partial(_read_back, phantom, syntax) if syntax in TRANSFER_SYNTAXES else partial(_codec, syntax)
+        checks += attempt(syntax, look)
     return checks
 
 
-def _bounded_process() -> str:
+def _bounded_process() -> list[Check]:
     from mammolens.imaging.sandbox import default_pool
 
-    table = terminal.checked_settings()
+    name, table = "bounded process", terminal.checked_settings()
     pool = default_pool()
     if table.decode_in_process:
-        return "switched off by MAMMOLENS_DECODE_IN_PROCESS: files are decoded without protection"
+        return [Check(name, None, "switched off by MAMMOLENS_DECODE_IN_PROCESS: files are decoded without protection")]
     pool.start(1)
-    return f"{table.decode_memory_bytes >> 20} MiB, {table.decode_seconds:g} s, up to {pool.workers} at a time"
+    bounds = f"{table.decode_memory_bytes >> 20} MiB, {table.decode_seconds:g} s"
+    return [Check(name, True, f"{bounds}, up to {pool.workers} at a time")]
 
 
-def _read_back(phantom: Phantom, syntax: str) -> str:
+def _read_back(phantom: Phantom, syntax: str) -> list[Check]:
     import numpy as np
 
-    from mammolens.errors import DecodeError
     from mammolens.imaging.sandbox import default_pool
     from mammolens.phantom import dicom
 
     mammogram = default_pool().read(dicom(phantom, transfer_syntax=syntax))
-    if not np.array_equal(mammogram.pixels, phantom.pixels):
-        raise DecodeError("The pixels that were read differ from those that were written.")
-    return f"{_decoder(syntax)}, read back to the pixel"
+    same = np.array_equal(mammogram.pixels, phantom.pixels)
+    result = "read back to the pixel" if same else "other pixels are read than were written"
+    return [Check(syntax, same, f"{_decoder(syntax)}, {result}")]
+
+
+def _codec(syntax: str) -> list[Check]:
+    """Say whether the codec of a transfer syntax that can't be written here is there."""
+    import imagecodecs
+
+    # NONE is imagecodecs' codec for what is not compressed.
+    codec = getattr(imagecodecs, _codec_name(syntax) or "NONE")
+    return [Check(syntax, bool(codec.available), f"{_decoder(syntax)}, {'there' if codec.available else 'missing'}")]
 
 
 def _decoder(syntax: str) -> str:
-    """Name the codec of imagecodecs that decodes a transfer syntax; "built in" where none is needed."""
+    """Name of a transfer syntax, and what decodes it."""
+    from pydicom.uid import UID
+
+    codec = _codec_name(syntax)
+    name = UID(syntax).name.partition(":")[0]
+    shown = "Deflated Image Frame Compression" if name == syntax else name
+    return f"{shown}: {'built in' if codec is None else f'imagecodecs {codec}'}"
+
+
+def _codec_name(syntax: str) -> str | None:
+    """Codec of imagecodecs that decodes a transfer syntax; ``None`` where none is needed."""
     from mammolens.imaging import dicom_file
 
     families = {
@@ -174,21 +185,14 @@ def _decoder(syntax: str) -> str:
         "JPEG2K": dicom_file.JPEG_2000_SYNTAXES | dicom_file.HTJ2K_SYNTAXES,
         "DICOMRLE": {dicom_file.RLE},
     }
-    return next((f"imagecodecs {codec}" for codec, family in families.items() if syntax in family), "built in")
-
-
-def _codec(syntax: str) -> tuple[bool, str]:
-    """Say whether the codec of a transfer syntax is there, and which it is."""
-    import imagecodecs
-
-    name = _decoder(syntax)
-    codec = getattr(imagecodecs, name.rpartition(" ")[2], None) if name.startswith("imagecodecs") else None
-    available = name == "built in" or bool(getattr(codec, "available", False))
-    return available, f"{name}, {'available' if available else 'missing'}"
+    return next((codec for codec, family in families.items() if syntax in family), None)
 
 
 def _engines() -> list[Check]:
-    """Look which engines could be opened; opening Keras takes long and is left to ``models verify --engine``."""
+    """Look which engines' libraries, which have the engines' names, are installed.
+
+    Opening Keras takes long; ``models verify --engine keras`` does.
+    """
     from importlib.util import find_spec
 
     from mammolens.inference.engines import ENGINES
@@ -200,24 +204,17 @@ def _engines() -> list[Check]:
 
 
 def _model() -> list[Check]:
-    from mammolens.errors import MammolensError
     from mammolens.inference.engines import open_engine
     from mammolens.models.bundle import load_bundle
 
-    try:
-        bundle = load_bundle()
-        identity = bundle.identity
-        checks = [Check(identity.name, True, f"version {identity.version}, sha256 {identity.sha256}")]
-        return checks + golden_checks(bundle, open_engine("auto", bundle))
-    except MammolensError as error:
-        return [Check("default", False, f"{error.message} [{error.code}]")]
+    bundle = load_bundle()
+    identity = bundle.identity
+    check = Check(identity.name, True, f"version {identity.version}, sha256 {identity.sha256}")
+    return [check, *golden_checks(bundle, open_engine("auto", bundle))]
 
 
 def _self_test() -> list[Check]:
-    return [attempt("DICOM phantom to answer", _answer_for_phantom)]
-
-
-def _answer_for_phantom() -> str:
+    """Send a generated DICOM file the whole way."""
     from mammolens.inference import Predictor
     from mammolens.phantom import dicom, make
 
@@ -226,4 +223,5 @@ def _answer_for_phantom() -> str:
     began = time.perf_counter()
     prediction = predictor.predict(content)
     milliseconds = 1e3 * (time.perf_counter() - began)
-    return f"probability {prediction.probability:.4f} ({prediction.label}) in {milliseconds:.0f} ms"
+    answer = f"probability {prediction.probability:.4f} ({prediction.label}) in {milliseconds:.0f} ms"
+    return [Check("DICOM phantom to answer", True, answer)]

@@ -127,7 +127,7 @@ def _run(predictor: Predictor, options: ReadOptions, job: Job) -> int:
     from mammolens.settings import settings
 
     refusals = 0
-    stems = records.Stems(job.inputs)
+    stems = records.Stems(() if job.out is None else job.inputs)
     with ExitStack() as stack:
         _prepare(job.out)
         stream = _json_stream(job.json, stack)

@@ -74,7 +74,7 @@ def contour(canvas: NDArray[np.uint8], heat: NDArray[np.uint8], level: int, offs
 
 
 def _stroke(canvas: NDArray[np.uint8]) -> int:
-    return max(1, round(float(max(canvas.shape[:2])) / 1000))
+    return max(1, round(float(max(canvas.shape[:2])) / 500))
 
 
 def letter_size(longest: int) -> int:

@@ -64,14 +64,15 @@ class Channel:
         count = fcntl.ioctl(self._writing, termios.FIONREAD, bytes(_COUNT.size))
         return bool(_COUNT.unpack(count)[0])
 
-    def send(self, header: Header, body: bytes | memoryview = b"", deadline: float | None = None) -> None:
+    def send(self, header: Header, *body: bytes | memoryview, deadline: float | None = None) -> None:
         """Send one frame.
 
         Parameters
         ----------
         header : dict
             What JSON can hold.
-        body : bytes or memoryview of bytes
+        *body : bytes or memoryview of bytes
+            Parts of the body, one after the other.
         deadline : float, optional
             By `time.monotonic`, seconds.
 
@@ -83,7 +84,8 @@ class Channel:
             If the deadline passes.
         """
         text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
-        left = [memoryview(_PREFIX.pack(_MAGIC, len(text), len(body)) + text), memoryview(body)]
+        size = sum(len(part) for part in body)
+        left = [memoryview(_PREFIX.pack(_MAGIC, len(text), size) + text), *(memoryview(part) for part in body)]
         while left:
             _await(self._writable, deadline)
             try:

@@ -70,7 +70,7 @@ def decode_stream(frame: bytes, info: StreamInfo) -> NDArray[Any]:
     """
     with translated(MalformedFile, UNDECODABLE):
         if info.coding == "jpeg-2000":
-            array = imagecodecs.jpeg2k_decode(frame)
+            array = imagecodecs.jpeg2k_decode(frame[info.start :])
         elif info.coding == "jpeg-ls":
             array = imagecodecs.jpegls_decode(frame)
         elif info.components == 3:
@@ -104,15 +104,29 @@ def decode_reduced(frame: bytes, info: StreamInfo, halvings: int) -> NDArray[np.
     MalformedFile, DecodeOutOfMemory
     """
     with translated(MalformedFile, UNDECODABLE):
-        # The class itself, not Image.open: its size was checked above, and Pillow's own limit is a global.
-        with Jpeg2KImageFile(io.BytesIO(frame)) as image:
-            image.reduce = halvings
+        # The class itself, not Image.open: the size has been checked, and Pillow's own limit is a global.
+        with Jpeg2KImageFile(io.BytesIO(frame[info.start :])) as image:
+            _halve(image, (-(-info.columns >> halvings), -(-info.rows >> halvings)), halvings)
             image.load()
             array: NDArray[Any] = np.asarray(image)
     container = 8 if array.dtype == np.uint8 else 16
     shift = container - info.precision
     # Pillow scales values up to its container; an 8-bit picture is left as it is.
     return array >> shift if shift > 0 else array
+
+
+def _halve(image: Jpeg2KImageFile, size: tuple[int, int], halvings: int) -> None:
+    """Ask for a reduced resolution.
+
+    Pillow's own ``reduce`` rounds the size to the nearest, the standard rounds it up
+    (ISO/IEC 15444-1 equation B-15), and where the two differ Pillow fails.
+    """
+    tile = image.tile[0]
+    if not isinstance(tile.args, tuple):
+        raise DecodeError(UNDECODABLE)
+    codec, _, *rest = tile.args
+    image.tile = [tile._replace(extents=(0, 0, *size), args=(codec, halvings, *rest))]
+    image._size = size
 
 
 def decode_rle(frame: bytes, shape: tuple[int, int, int], bits: int) -> NDArray[Any]:

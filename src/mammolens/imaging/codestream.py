@@ -37,7 +37,9 @@ class StreamInfo:
     signed : bool
         JPEG 2000 only.
     levels : int
-        Wavelet decompositions; JPEG 2000 only.
+        How often the picture can be halved when decoded; JPEG 2000 only.
+    start : int
+        Where the codestream begins; JPEG 2000 only.
     colour : {"", "rgb", "ybr"}
         What a JPEG's markers say of its three components; empty where they are silent.
     """
@@ -49,6 +51,7 @@ class StreamInfo:
     precision: int
     signed: bool = False
     levels: int = 0
+    start: int = 0
     colour: str = ""
 
 
@@ -136,7 +139,8 @@ def jpeg_2000_info(data: bytes) -> StreamInfo:
     columns, rows = x1 - x0, y1 - y0
     if rows <= 0 or columns <= 0 or not components or not tile_w or not tile_h or tile_x > x0 or tile_y > y0:
         raise MalformedFile(_BROKEN)
-    if -(-(x1 - tile_x) // tile_w) * -(-(y1 - tile_y) // tile_h) > _MOST_TILES:
+    tiles = -(-(x1 - tile_x) // tile_w) * -(-(y1 - tile_y) // tile_h)
+    if tiles > _MOST_TILES:
         raise TooLarge("The compressed picture is cut into more tiles than its standard allows. Export it again.")
     per_component = data[start + 42 : start + 42 + 3 * components]
     if len(per_component) < 3 * components:
@@ -148,9 +152,9 @@ def jpeg_2000_info(data: bytes) -> StreamInfo:
             "Give a grey picture."
         )
     depth = depths.pop()
-    return StreamInfo(
-        "jpeg-2000", rows, columns, components, (depth & 0x7F) + 1, bool(depth & 0x80), _j2k_levels(data, start + 4)
-    )
+    # Off the grid's origin a halved picture is not the half of its size rounded up, and Pillow misplaces halved tiles.
+    levels = 0 if x0 or y0 or tiles > 1 else _j2k_levels(data, start + 2)
+    return StreamInfo("jpeg-2000", rows, columns, components, (depth & 0x7F) + 1, bool(depth & 0x80), levels, start)
 
 
 def _j2k_levels(data: bytes, position: int) -> int:

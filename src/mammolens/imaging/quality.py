@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.errors import BlankImage, NoBreast, NotAMammogram, TooSmall
-from mammolens.imaging.breast import THUMBNAIL, find_breast
+from mammolens.imaging.breast import THUMBNAIL, find_breast, stretched, thumbnail
 from mammolens.types import Breast, Notice
 
 SMALLEST_SIDE = 128
@@ -35,6 +35,7 @@ _MOST_FILL = 0.955
 _AIR_FOR_JUDGEMENT, _BRIGHTEST_AIR = 0.12, 0.12
 _LEAST_DARK_AIR, _ROUGHEST_AIR = 0.3, 0.015
 _CROPPED_AIR, _CROPPED_AREA, _LEAST_CUT_OUT = 0.1, 0.9, 0.5
+_BLANK = "The picture holds (almost) one single grey value. Export it again."
 _ADVICE = "Give a whole mammogram of one breast; --any-modality reads the picture all the same."
 
 
@@ -71,32 +72,38 @@ class Shape:
     fill: float
 
 
-def thumbnail(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Picture shrunk to 256 × 256 by averaging, grey values unchanged."""
-    small = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32)
+def look(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Shrink a picture for the gate's figures.
 
+    Parameters
+    ----------
+    pixels : ndarray of uint8, uint16 or float32, shape (h, w)
 
-def stretched(thumb: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Thumbnail scaled so that its 0.1 and 99.9 percentiles are 0 and 1.
+    Returns
+    -------
+    ndarray of float32, shape (256, 256)
+        Scaled so that the 0.1 and 99.9 percentiles are 0 and 1.
 
     Raises
     ------
+    TooSmall
     BlankImage
         If there is (almost) one grey value only.
     """
-    low, high = (float(v) for v in np.percentile(thumb, (0.1, 99.9)))
-    span = high - low
-    blank = span <= 0.0 or not np.isfinite(span)
-    if not blank:
-        scaled = np.clip((thumb - low) / span, 0.0, 1.0).astype(np.float32)
-        blank = float(scaled.std()) < _SMALLEST_SPREAD
-    if blank:
-        raise BlankImage("The picture holds (almost) one single grey value. Export it again.")
+    check_size(pixels.shape[0], pixels.shape[1])
+    thumb = thumbnail(pixels)
+    span = float(thumb.max() - thumb.min())
+    if not np.isfinite(span) or span <= 0.0 or (pixels.dtype.kind == "u" and span < _FEWEST_GREYS):
+        raise BlankImage(_BLANK)
+    scaled = stretched(thumb)
+    if float(scaled.std()) < _SMALLEST_SPREAD:
+        raise BlankImage(_BLANK)
     return scaled
 
 
-def assess(pixels: NDArray[Any], colour: float = 0.0) -> tuple[Breast, tuple[Notice, ...]]:
+def assess(
+    pixels: NDArray[Any], colour: float = 0.0, scaled: NDArray[np.float32] | None = None
+) -> tuple[Breast, tuple[Notice, ...]]:
     """Look at a positive picture and say whether it is a mammogram.
 
     Parameters
@@ -105,6 +112,8 @@ def assess(pixels: NDArray[Any], colour: float = 0.0) -> tuple[Breast, tuple[Not
         Bright = dense.
     colour : float
         Share of plainly coloured pixels, 0 to 1.
+    scaled : ndarray of float32, shape (256, 256), optional
+        The picture as `look` shrinks it, where that has been done.
 
     Returns
     -------
@@ -116,13 +125,9 @@ def assess(pixels: NDArray[Any], colour: float = 0.0) -> tuple[Breast, tuple[Not
     ------
     TooSmall, BlankImage, NoBreast, NotAMammogram
     """
-    check_size(pixels.shape[0], pixels.shape[1])
     if colour > MOST_COLOUR:
         raise NotAMammogram(f"The picture is in colour; a mammogram is grey. {_ADVICE}")
-    thumb = thumbnail(pixels)
-    if pixels.dtype.kind == "u" and float(thumb.max() - thumb.min()) < _FEWEST_GREYS:
-        raise BlankImage("The picture holds (almost) one single grey value. Export it again.")
-    scaled = stretched(thumb)
+    scaled = look(pixels) if scaled is None else scaled
     if roughness(scaled) > _MOST_ROUGHNESS:
         raise NoBreast(f"The picture is noise or a pattern, not a breast. {_ADVICE}")
     breast = find_breast(pixels)
@@ -158,7 +163,7 @@ def describe(breast: Breast, scaled: NDArray[np.float32], size: tuple[int, int])
     ----------
     breast : Breast
     scaled : ndarray of float32, shape (256, 256)
-        From `stretched`.
+        From `look`.
     size : tuple of int
         ``(h, w)`` of the picture searched.
 

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.errors import InputError, MalformedFile, NoPixels
-from mammolens.imaging.breast import find_breast, is_negative
+from mammolens.imaging.breast import find_breast, is_negative, is_negative_thumbnail
 from mammolens.imaging.dicom_file import open_dicom
 from mammolens.imaging.dicom_header import DicomHeader, read_header
 from mammolens.imaging.dicom_pixels import decode_frame, grey, padding_hides
 from mammolens.imaging.gate import check_header, header_notices
 from mammolens.imaging.limits import Limits
-from mammolens.imaging.quality import assess, check_size
+from mammolens.imaging.quality import assess, check_size, look
 from mammolens.imaging.raster import read_jpeg, read_png
 from mammolens.imaging.sniff import sniff
 from mammolens.imaging.source import file_bytes
@@ -169,17 +169,30 @@ def _described(
 def _gated(plain: Mammogram, colour: float, any_modality: bool) -> Mammogram:
     """Turn a negative, then look at the picture as the quality gate does."""
     pixels, notices = plain.pixels, plain.notices
-    negative = min(pixels.shape) > 1 and is_negative(pixels)
-    if negative:
-        pixels, notices = _turned(pixels), (*notices, _NEGATIVE)
     if any_modality:
+        negative = min(pixels.shape) > 1 and is_negative(pixels)
+        pixels = turned(pixels) if negative else pixels
+        notices = (*notices, _NEGATIVE) if negative else notices
         return replace(plain, pixels=pixels, negative=negative, notices=notices, breast=find_breast(pixels))
-    breast, seen = assess(pixels, colour)
+    scaled = look(pixels)
+    negative = is_negative_thumbnail(scaled)
+    if negative:
+        pixels, scaled, notices = turned(pixels), 1.0 - scaled, (*notices, _NEGATIVE)
+    breast, seen = assess(pixels, colour, scaled)
     return replace(plain, pixels=pixels, negative=negative, notices=(*notices, *seen), breast=breast)
 
 
-def _turned(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Negative of a picture, in the same range."""
+def turned(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Negative of a picture, in the same range.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, uint16 or float32, shape (h, w)
+
+    Returns
+    -------
+    ndarray, same shape and type
+    """
     if pixels.dtype.kind == "f":
         return -pixels
     low, high = pixels.min(), pixels.max()

@@ -223,7 +223,7 @@ class DecodePool:
         options = display.RenderOptions() if options is None else options
         if trusted or self._in_process:
             return display.render(source, options)
-        return self._run(self._job("render", source, options), lambda _, picture: picture)
+        return self._run(self._job("render", source, options), lambda _header, picture, _trailer: picture)
 
     def submit(
         self, source: Path | str | bytes, options: ReadOptions | None = None, *, trusted: bool = False

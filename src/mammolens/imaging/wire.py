@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mammolens.errors import InputError
 from mammolens.imaging.channel import Header
-from mammolens.types import Mammogram, Notice, PixelSpacing
+from mammolens.types import Breast, Mammogram, Notice, PixelSpacing
 
 _DTYPES: dict[str, np.dtype[Any]] = {"|u1": np.dtype(np.uint8), "<u2": np.dtype("<u2"), "<f4": np.dtype("<f4")}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -26,6 +26,10 @@ _LONGEST_TEXT = 600
 _MOST_TEXTS = 64
 _HIGHEST_REDUCTION = 64
 _LONGEST_MM = 1e6
+_LARGEST = 1e9
+_SLACK = 1e-3
+_INSIDE = 127
+_MOST_TRAILER_BYTES = 1 << 17
 
 
 def _check(holds: bool, what: str) -> None:
@@ -82,10 +86,18 @@ def array_from(header: Header, size: int, max_pixels: int) -> NDArray[Any]:
     return array
 
 
-def describe_mammogram(mammogram: Mammogram) -> Header:
-    """Put everything but the pixels of a mammogram in a JSON object, as `mammogram_from` expects it."""
-    spacing = mammogram.pixel_spacing
-    return {
+def trailer_size(header: Header) -> int:
+    """Bytes that follow the array in a frame's body; raises ValueError where that is no small number."""
+    size = header.get("trailer")
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= _MOST_TRAILER_BYTES:
+        raise ValueError("no small number")
+    return size
+
+
+def describe_mammogram(mammogram: Mammogram) -> tuple[Header, bytes]:
+    """Put everything but the pixels of a mammogram in a JSON object and a trailer, as `mammogram_from` expects them."""
+    spacing, breast = mammogram.pixel_spacing, mammogram.breast
+    header = {
         **describe_array(mammogram.pixels),
         "rows": mammogram.rows,
         "columns": mammogram.columns,
@@ -98,10 +110,21 @@ def describe_mammogram(mammogram: Mammogram) -> Header:
         "pixel_spacing": None if spacing is None else [spacing.row, spacing.column, spacing.origin],
         "negative": mammogram.negative,
         "notices": [[notice.code, notice.message] for notice in mammogram.notices],
+        "breast": None if breast is None else _describe_breast(breast),
+    }
+    return header, b"" if breast is None else np.packbits(breast.mask > _INSIDE).tobytes()
+
+
+def _describe_breast(breast: Breast) -> Header:
+    return {
+        "box": [float(edge) for edge in breast.box],
+        "chest_wall": breast.chest_wall,
+        "mask": list(breast.mask.shape),
+        "area": float(breast.area),
     }
 
 
-def mammogram_from(header: Header, pixels: NDArray[Any]) -> Mammogram:
+def mammogram_from(header: Header, pixels: NDArray[Any], trailer: bytes) -> Mammogram:
     """Make a mammogram of what arrived, believing nothing.
 
     Parameters
@@ -110,6 +133,8 @@ def mammogram_from(header: Header, pixels: NDArray[Any]) -> Mammogram:
         From `describe_mammogram`, or from a decoder that went astray.
     pixels : ndarray, shape (h, w)
         As `array_from` made it from the same header.
+    trailer : bytes
+        One bit for each pixel of the breast's mask.
 
     Returns
     -------
@@ -144,6 +169,7 @@ def mammogram_from(header: Header, pixels: NDArray[Any]) -> Mammogram:
         pixel_spacing=_spacing(header.get("pixel_spacing")),
         negative=bool(negative),
         notices=tuple(_notice(value) for value in _list(header.get("notices"))),
+        breast=_breast(header.get("breast"), pixels.shape, trailer),
     )
 
 
@@ -225,6 +251,34 @@ def _spacing(value: object) -> PixelSpacing | None:
 
 
 def _length(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LONGEST_MM:
-        raise ValueError("no length")
+    millimetres = _number(value)
+    _check(0 < millimetres <= _LONGEST_MM, "length")
+    return millimetres
+
+
+def _number(value: object) -> float:
+    """Check that a value is a number that is neither endless nor none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+        raise ValueError("no number")
     return float(value)
+
+
+def _breast(value: object, shape: tuple[int, ...], trailer: bytes) -> Breast | None:
+    if value is None:
+        _check(not trailer, "trailer")
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("no breast")
+    edges = _list(value.get("box"))
+    _check(len(edges) == 4, "box")
+    x0, y0, x1, y1 = (_number(edge) for edge in edges)
+    # A box made of rounded shares of the picture may stick out by a rounding error.
+    _check(-_SLACK <= x0 < x1 <= shape[1] + _SLACK and -_SLACK <= y0 < y1 <= shape[0] + _SLACK, "box")
+    chest_wall, area = value.get("chest_wall"), _number(value.get("area"))
+    _check(chest_wall in ("left", "right") and 0.0 <= area <= 1.0 + _SLACK, "breast")
+    sides = _list(value.get("mask"))
+    _check(len(sides) == 2, "mask")
+    height, width = (_whole(side) for side in sides)
+    _check(len(trailer) == -(-height * width // 8), "mask")
+    bits = np.unpackbits(np.frombuffer(trailer, np.uint8), count=height * width)
+    return Breast((x0, y0, x1, y1), str(chest_wall), bits.reshape(height, width) * np.uint8(255), area)

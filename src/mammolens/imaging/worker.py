@@ -23,7 +23,7 @@ from mammolens.imaging import wire
 from mammolens.imaging.channel import Channel, Header
 
 Options = TypeVar("Options")
-Answer = tuple[Header, memoryview]
+Answer = tuple[Header, memoryview, bytes]
 Handler = Callable[[Path | bytes, Header], Answer]
 
 _OPEN_FILES = 64
@@ -31,13 +31,19 @@ _GRACE_SECONDS = 3
 _NO_NEW_PRIVILEGES = 38
 _WARM = ("mammolens.imaging.reading", "mammolens.imaging.dicom_pixels", "mammolens.imaging.raster")
 
+_OUT_OF_MEMORY = (
+    "Decoding this file takes more memory than it may. Raise MAMMOLENS_DECODE_MEMORY_BYTES or give a smaller picture."
+)
+_FAILED = "The picture could not be decoded: the file is damaged or of an unknown kind. Export it again."
+
 
 def read(source: Path | bytes, options: Header) -> Answer:
     """Answer the job "read": a mammogram."""
     from mammolens.imaging.reading import ReadOptions, read_mammogram
 
     mammogram = read_mammogram(source, _options(ReadOptions, options))
-    return wire.describe_mammogram(mammogram), wire.bytes_of(mammogram.pixels)
+    header, trailer = wire.describe_mammogram(mammogram)
+    return header, wire.bytes_of(mammogram.pixels), trailer
 
 
 def render(source: Path | bytes, options: Header) -> Answer:
@@ -45,7 +51,7 @@ def render(source: Path | bytes, options: Header) -> Answer:
     from mammolens.imaging import display
 
     picture = display.render(source, _options(display.RenderOptions, options))
-    return wire.describe_array(picture), wire.bytes_of(picture)
+    return wire.describe_array(picture), wire.bytes_of(picture), b""
 
 
 def _options(kind: Callable[..., Options], values: Header) -> Options:
@@ -67,7 +73,7 @@ def serve(handlers: Mapping[str, Handler], warm: Sequence[str] = ()) -> None:
     ----------
     handlers : mapping of str to callable
         Kinds of job; each takes the source and the options, and gives the reply's
-        header and body.
+        header, the array's bytes and what follows them.
     warm : sequence of str
         Modules to import while there is nothing to do.
     """
@@ -81,37 +87,33 @@ def serve(handlers: Mapping[str, Handler], warm: Sequence[str] = ()) -> None:
     while True:
         try:
             header, size = channel.receive_header()
-            reply, body, fit = _answer(handlers, header, _payload(channel, size))
+            (reply, body, trailer), fit = _answer(handlers, header, _payload(channel, size))
             signal.alarm(0)
-            channel.send(reply if fit else {**reply, "fit": False}, body)
+            channel.send({**reply, "fit": fit, "trailer": len(trailer)}, body, trailer)
         except EOFError:
             return
         if not fit:
             return
 
 
-def _answer(handlers: Mapping[str, Handler], header: Header, payload: bytes | None) -> tuple[Header, memoryview, bool]:
-    """Reply to one job, and whether this process is fit for another one."""
-    nothing = memoryview(b"")
+def _answer(handlers: Mapping[str, Handler], header: Header, payload: bytes | None) -> tuple[Answer, bool]:
+    """Answer one job, and say whether this process is fit for another one."""
     try:
         if payload is None:
             raise MemoryError
         grant_seconds(float(header["seconds"]))
         source = Path(os.fsdecode(payload)) if header["path"] else payload
-        reply, body = handlers[header["job"]](source, header["options"])
+        return handlers[header["job"]](source, header["options"]), True
     except InputError as error:
-        return wire.describe_error(error), nothing, not isinstance(error, DecodeOutOfMemory)
+        return _refusal(error), not isinstance(error, DecodeOutOfMemory)
     except MemoryError:
-        return wire.describe_error(DecodeOutOfMemory(OUT_OF_MEMORY)), nothing, False
+        return _refusal(DecodeOutOfMemory(_OUT_OF_MEMORY)), False
     except BaseException:  # a Rust PanicException is one; whatever it was, it must not pass for a silent death
-        return wire.describe_error(DecodeError(FAILED)), nothing, False
-    return reply, body, True
+        return _refusal(DecodeError(_FAILED)), False
 
 
-OUT_OF_MEMORY = (
-    "Decoding this file takes more memory than it may. Raise MAMMOLENS_DECODE_MEMORY_BYTES or give a smaller picture."
-)
-FAILED = "The picture could not be decoded: the file is damaged or of an unknown kind. Export it again."
+def _refusal(error: InputError) -> Answer:
+    return wire.describe_error(error), memoryview(b""), b""
 
 
 def _payload(channel: Channel, size: int) -> bytes | None:

@@ -6,6 +6,7 @@ them: a grey picture then gives the features that it gave as three equal channel
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,13 @@ def load_imagenet(model: Any, architecture: str, weights: Path) -> None:
     layout = keras.config.image_data_format()
     shape = (3, 64, 64) if layout == "channels_first" else (64, 64, 3)
     try:
-        source = getattr(keras.applications, APPLICATIONS[architecture])(
-            include_top=False, weights=str(weights), input_shape=shape
-        )
-    except (OSError, ValueError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns when a file fills half of a network. Half is nothing.
+            warnings.simplefilter("error", UserWarning)
+            source = getattr(keras.applications, APPLICATIONS[architecture])(
+                include_top=False, weights=str(weights), input_shape=shape
+            )
+    except (OSError, ValueError, UserWarning) as error:
         raise ConfigurationError(f"The ImageNet weights can't be read as {architecture}'s.") from error
     for layer in model.layers:
         if not layer.weights or layer.name == "logit":

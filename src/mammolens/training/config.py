@@ -27,7 +27,8 @@ class ModelConfig:
     imagenet : Path
         ``.weights.h5`` of ``keras.applications`` (without top) to start from.
     frozen : tuple of str
-        Prefixes of the layers that keep ImageNet's weights.
+        Prefixes of the layers that the folds do not change (the shared epochs change
+        all, if there are any).
     final : {"refit", "average"}
         How the shipped model comes about: fitted once more on all women, or the mean
         of the folds' weights.
@@ -57,15 +58,23 @@ class FitConfig:
     Attributes
     ----------
     epochs, batch_size : int
+        Epochs of each fold.
+    shared_epochs : int
+        Epochs before that on one half of the folds; its weights start the folds that
+        are held out of it, which halves the work of cross-validation and shows no
+        model a woman that it is measured on. 0: every fold starts from ImageNet.
     low_epochs : int
-        How many of the epochs come first at ``low_size``: coarse features are learned
-        as well from smaller pictures, in less time.
+        How many of the first epochs (the shared ones, if there are any) are done at
+        ``low_size``: coarse features are learned as well from smaller pictures, in
+        less time.
     low_size : tuple of int
         ``(height, width)`` of these epochs.
     learning_rate : float
-        Peak of the cosine schedule.
+        Peak of the schedule.
+    shared_floor : float
+        Share of the peak at which the shared epochs end; the folds end at nothing.
     warmup : float
-        Share of all steps over which the rate rises linearly.
+        Share of the steps over which the rate rises linearly.
     weight_decay, label_smoothing, dropout : float
     probe_penalty : float
         Ridge penalty of the linear probe that starts the head (phase one), per image.
@@ -79,6 +88,8 @@ class FitConfig:
 
     epochs: int
     batch_size: int = 16
+    shared_epochs: int = 0
+    shared_floor: float = 0.3
     low_epochs: int = 0
     low_size: tuple[int, int] = (0, 0)
     learning_rate: float = 2e-4

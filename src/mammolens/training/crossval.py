@@ -43,12 +43,50 @@ class Run:
     logits: NDArray[np.float64]
 
 
-def splits(table: CaseTable, rows: NDArray[np.int64]) -> list[fit.Split]:
-    """One split a fold of the table, then the final one on everything."""
+def halves(table: CaseTable, rows: NDArray[np.int64], config: TrainingConfig) -> list[fit.Split]:
+    """Shared fits: one on each half of the folds, or none."""
+    if config.fit.shared_epochs == 0:
+        return []
+    folds = np.array([table[row].fold for row in rows])
+    middle = len(table.folds) // 2
+    every = np.arange(len(rows))
+    return [
+        fit.Split(
+            "half" + "".join(str(fold) for fold in half),
+            every[np.isin(folds, half)],
+            every[~np.isin(folds, half)],
+            epochs=config.fit.shared_epochs,
+            low_epochs=config.fit.low_epochs,
+            floor=config.fit.shared_floor,
+        )
+        for half in (table.folds[:middle], table.folds[middle:])
+    ]
+
+
+def splits(table: CaseTable, rows: NDArray[np.int64], config: TrainingConfig) -> list[fit.Split]:
+    """One split a fold of the table, then the final one on everything.
+
+    A fold starts from the half that has seen none of its women.
+    """
     folds = np.array([table[row].fold for row in rows])
     every = np.arange(len(rows))
-    made = [fit.Split(f"fold{k}", every[folds != k], every[folds == k]) for k in table.folds]
-    return [*made, fit.Split(FINAL, every, every[:0])]
+    shared = halves(table, rows, config)
+
+    def begin(watch: NDArray[np.int64]) -> Path | None:
+        apart = [half for half in shared if not np.isin(watch, half.fit).any()]
+        return config.output / apart[0].name / WEIGHTS if apart and len(watch) else None
+
+    how = {
+        "epochs": config.fit.epochs,
+        "low_epochs": 0 if shared else config.fit.low_epochs,
+        "frozen": config.model.frozen,
+    }
+    made = [
+        fit.Split(f"fold{k}", every[folds != k], every[folds == k], begin=begin(every[folds == k]), **how)
+        for k in table.folds
+    ]
+    start = config.output / shared[-1].name / WEIGHTS if shared else None
+    return [*made, fit.Split(FINAL, every, every[:0], begin=start, **how)]
 
 
 def train(config: TrainingConfig) -> Run:
@@ -76,8 +114,8 @@ def train(config: TrainingConfig) -> Run:
         raise ConfigurationError("This data set has no cross-validation folds.")
     inputs = cache.prepare(table, config.model.size, config.output / "cache")
     labels = np.array([table[row].malignant for row in inputs.rows], np.float32)
-    *folds, final = splits(table, inputs.rows)
-    for split in folds:
+    *folds, final = splits(table, inputs.rows, config)
+    for split in [*halves(table, inputs.rows, config), *folds]:
         _fit_one(config, inputs.images, labels, split)
     if config.model.final == "refit":
         _fit_one(config, inputs.images, labels, final)
