@@ -67,7 +67,7 @@ class Textbook:
             path.write_bytes(bundle.read(WEIGHTS))
             self._model.load_weights(path)
         last = self._model.get_layer(_LAST_CONVOLUTION).output
-        self._twin = keras.Model(self._model.inputs, [last, self._model.output])
+        self._twin = keras.Model(self._model.input, [last, self._model.output])
         self._tf = tf
         self.borrowed_decoder = lossless_plugin.register()
 

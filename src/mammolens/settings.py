@@ -6,8 +6,10 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mammolens.errors import ConfigurationError
 
 
 def _default_home() -> Path:
@@ -34,5 +36,15 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Settings of this process, read from the environment once."""
-    return Settings()
+    """Give the settings of this process, read from the environment once.
+
+    Raises
+    ------
+    ConfigurationError
+        If an environment variable holds a value that does not fit.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        names = sorted({f"MAMMOLENS_{str(problem['loc'][0]).upper()}" for problem in error.errors()})
+        raise ConfigurationError(f"{', '.join(names)}: the value does not fit. See docs/settings.md.") from error

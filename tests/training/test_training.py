@@ -27,9 +27,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> config.TrainingConfig:
     source = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
     source.save_weights(folder / "random.weights.h5")
     return config.TrainingConfig(
-        model=config.ModelConfig(
-            "tiny", "efficientnet-b0", SIZE, folder / "random.weights.h5"
-        ),
+        model=config.ModelConfig("tiny", "efficientnet-b0", SIZE, folder / "random.weights.h5"),
         data=config.DataConfig("rsna-640", folder),
         fit=config.FitConfig(epochs=2, batch_size=8, learning_rate=1e-3, checkpoint_steps=2),
         output=folder / "run",
@@ -42,7 +40,11 @@ def data() -> tuple[np.ndarray, np.ndarray, fit.Split]:
     labels = np.tile([0.0, 1.0], 20).astype(np.float32)
     images = random.integers(60, 120, (40, *SIZE)).astype(np.uint8)
     images[labels > 0, 20:40, 10:30] += 100
-    return images, labels, fit.Split("tiny", np.arange(32), np.arange(32, 40), epochs=2, frozen=("stem", "block1", "block2"))
+    return (
+        images,
+        labels,
+        fit.Split("tiny", np.arange(32), np.arange(32, 40), epochs=2, frozen=("stem", "block1", "block2")),
+    )
 
 
 def test_configuration_of_the_shipped_model_loads() -> None:

@@ -115,7 +115,9 @@ def _distribution(name: str, *, needed: bool) -> Check:
 
 
 def _settings() -> list[Check]:
-    values = terminal.checked_settings().model_dump()
+    from mammolens.settings import settings
+
+    values = settings().model_dump()
     return [Check(f"MAMMOLENS_{name.upper()}", None, str(value)) for name, value in values.items()]
 
 
@@ -134,8 +136,9 @@ def _decoding() -> list[Check]:
 
 def _bounded_process() -> list[Check]:
     from mammolens.imaging.sandbox import default_pool
+    from mammolens.settings import settings
 
-    name, table = "bounded process", terminal.checked_settings()
+    name, table = "bounded process", settings()
     pool = default_pool()
     if table.decode_in_process:
         return [Check(name, None, "switched off by MAMMOLENS_DECODE_IN_PROCESS: files are decoded without protection")]

@@ -51,7 +51,6 @@ def demo(
     """
     if source is not None and not source.exists():
         raise typer.BadParameter("is no file or folder, or can't be opened.", param_hint="INPUT")
-    terminal.checked_settings()
     from mammolens.cli.demo import run_demo
 
     if run_demo(source, out):

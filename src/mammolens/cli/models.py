@@ -22,7 +22,6 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Installed model, bund
 @app.command("list", cls=terminal.Command)
 def list_models() -> None:
     """List the installed models."""
-    terminal.checked_settings()
     from mammolens.models.bundle import DEFAULT, installed, load_bundle
 
     typer.echo(f"{'name':<24}  {'version':<10}  {'architecture':<16}  {'input':<9}  state")
@@ -44,7 +43,6 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Say what a model is, was trained on and has been measured to do."""
-    terminal.checked_settings()
     from mammolens.models.bundle import load_bundle
 
     bundle = load_bundle(name)
@@ -88,7 +86,6 @@ def verify(
 
     Exit status 1 where a check fails.
     """
-    terminal.checked_settings()
     checks = _verification(name, engine)
     for check in checks:
         typer.echo(check.line())

@@ -76,7 +76,9 @@ def predict(
     Exit status 0: all files were answered. 3: some were refused. 2: wrong usage.
     """
     job = _plan(paths, json, out, jobs, artifacts=not no_artifacts)
-    threads = terminal.checked_settings().threads or (1 if job.jobs > 1 else 0)
+    from mammolens.settings import settings
+
+    threads = settings().threads or (1 if job.jobs > 1 else 0)
     from mammolens.imaging.sandbox import default_pool
 
     pool = default_pool()

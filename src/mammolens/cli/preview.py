@@ -30,7 +30,6 @@ def preview(
     not.
     """
     _check(source, target)
-    terminal.checked_settings()
     from mammolens.imaging.sandbox import default_pool
 
     pool = default_pool()

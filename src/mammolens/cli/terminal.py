@@ -22,15 +22,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
 from mammolens.errors import FileMissing, InputError, MammolensError
-
-if TYPE_CHECKING:
-    from mammolens.settings import Settings
 
 CHECK_FAILED, WRONG_USAGE, REFUSED, INTERNAL, INTERRUPTED, HUNG_UP = 1, 2, 3, 70, 130, 141
 
@@ -104,26 +101,6 @@ def printable(text: str | Path) -> str:
 def unicode_text(text: str | Path) -> str:
     r"""Text that every encoding of Unicode can hold: bytes of a file name that are no UTF-8 become ``\xNN``."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
-
-
-def checked_settings() -> Settings:
-    """Give the settings of this process.
-
-    Raises
-    ------
-    ConfigurationError
-        If an environment variable holds a value that does not fit.
-    """
-    from pydantic import ValidationError
-
-    from mammolens.errors import ConfigurationError
-    from mammolens.settings import settings
-
-    try:
-        return settings()
-    except ValidationError as error:
-        names = sorted({f"MAMMOLENS_{str(problem['loc'][0]).upper()}" for problem in error.errors()})
-        raise ConfigurationError(f"{', '.join(names)}: the value does not fit. See docs/settings.md.") from error
 
 
 def processors() -> int:

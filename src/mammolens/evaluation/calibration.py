@@ -38,7 +38,7 @@ def apply(calibration: Calibration, logits: NDArray[np.generic]) -> NDArray[np.f
 def cross_fitted(
     labels: NDArray[np.generic], logits: NDArray[np.generic], folds: NDArray[np.generic]
 ) -> NDArray[np.float64]:
-    """Probabilities of each fold by the calibration of the other folds, so that none is judged on what it was fitted to.
+    """Probabilities of each fold by the calibration of the other folds: none is judged on what it was fitted to.
 
     Returns
     -------

@@ -1,6 +1,5 @@
 """Logistic regression with a ridge penalty, by Newton's method."""
 
-
 from __future__ import annotations
 
 import numpy as np

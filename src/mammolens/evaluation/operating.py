@@ -17,9 +17,7 @@ def rates(labels: NDArray[np.generic], probabilities: NDArray[np.generic], thres
     return float(called[positive].mean()), float((~called[~positive]).mean())
 
 
-def operating_points(
-    labels: NDArray[np.generic], probabilities: NDArray[np.generic]
-) -> tuple[OperatingPoint, ...]:
+def operating_points(labels: NDArray[np.generic], probabilities: NDArray[np.generic]) -> tuple[OperatingPoint, ...]:
     """Points at which the model may be run.
 
     Parameters

@@ -7,6 +7,8 @@ for interpolation) with stretching it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ _NEGATIVE_MARGIN = 0.015
 _RIM_LENGTH = 0.25
 
 
-def _constant_margins(pixels: NDArray[np.generic]) -> tuple[int, int, int, int]:
+def _constant_margins(pixels: NDArray[Any]) -> tuple[int, int, int, int]:
     """Half-open box ``(x0, y0, x1, y1)`` left when border lines of one single value are cut away."""
     x0, y0, x1, y1 = 0, 0, pixels.shape[1], pixels.shape[0]
     rows = pixels.max(axis=1) != pixels.min(axis=1)
@@ -38,12 +40,12 @@ def _constant_margins(pixels: NDArray[np.generic]) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def _shrink(pixels: NDArray[np.generic], size: int) -> NDArray[np.float32]:
+def _shrink(pixels: NDArray[Any], size: int) -> NDArray[np.float32]:
     """Resize to ``size`` × ``size``, averaging, as float32."""
     return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def thumbnail(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+def thumbnail(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Shrink a picture to 256 × 256 by averaging.
 
     Parameters
@@ -77,10 +79,11 @@ def stretched(thumb: NDArray[np.float32]) -> NDArray[np.float32]:
         In [0, 1].
     """
     low, high = np.percentile(thumb, (0.1, 99.9))
-    return np.clip((thumb - low) / max(float(high - low), 1e-6), 0.0, 1.0).astype(np.float32)
+    scaled: NDArray[np.float32] = np.clip((thumb - low) / max(float(high - low), 1e-6), 0.0, 1.0).astype(np.float32)
+    return scaled
 
 
-def is_negative(pixels: NDArray[np.generic]) -> bool:
+def is_negative(pixels: NDArray[Any]) -> bool:
     """Say whether the picture is a negative: dark tissue on a bright ground.
 
     The air around a breast is the flattest part of a mammogram. It is dark in a
@@ -130,14 +133,12 @@ def _threshold(thumb: NDArray[np.float32]) -> float:
 
 def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Largest 4-connected component of a mask, its holes filled."""
+    count, labels = cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_16U)
+    if count > 2:
+        best = 1 + int(np.bincount(labels.ravel())[1:].argmax())
+        mask = np.where(labels == best, 255, 0).astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     kept = np.zeros_like(mask)
-    if len(contours) > 1:
-        _, labels = cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_16U)
-        best = 1 + int(np.bincount(labels.ravel())[1:].argmax())
-        contours, _ = cv2.findContours(
-            np.where(labels == best, 255, 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-        )
     cv2.drawContours(kept, contours, -1, 255, thickness=cv2.FILLED)
     return kept
 
@@ -145,7 +146,8 @@ def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _opened(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     padded = cv2.copyMakeBorder(mask, radius, radius, radius, radius, cv2.BORDER_REPLICATE)
-    return cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[radius:-radius, radius:-radius]
+    opened: NDArray[Any] = cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[radius:-radius, radius:-radius]
+    return opened
 
 
 def _has_rim(mask: NDArray[np.uint8], depth: int) -> bool:
@@ -185,7 +187,8 @@ def _without_rim(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
 
 
 def _extent(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    columns, rows = mask.any(axis=0), mask.any(axis=1)
+    columns: NDArray[np.bool_] = np.any(mask, axis=0)
+    rows: NDArray[np.bool_] = np.any(mask, axis=1)
     return (
         int(columns.argmax()),
         int(rows.argmax()),
@@ -194,7 +197,7 @@ def _extent(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     )
 
 
-def find_breast(pixels: NDArray[np.generic]) -> Breast | None:
+def find_breast(pixels: NDArray[Any]) -> Breast | None:
     """Find the breast in a positive picture (bright = dense).
 
     Constant margins are cut first, so black padding changes nothing. The breast

@@ -83,7 +83,7 @@ def decode_stream(frame: bytes, info: StreamInfo) -> NDArray[Any]:
     return np.asarray(array)
 
 
-def decode_reduced(frame: bytes, info: StreamInfo, halvings: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def decode_reduced(frame: bytes, info: StreamInfo, halvings: int) -> NDArray[Any]:
     """Decode a grey JPEG 2000 frame at a fraction of its resolution.
 
     Parameters
@@ -103,12 +103,14 @@ def decode_reduced(frame: bytes, info: StreamInfo, halvings: int) -> NDArray[np.
     ------
     MalformedFile, DecodeOutOfMemory
     """
-    with translated(MalformedFile, UNDECODABLE):
-        # The class itself, not Image.open: the size has been checked, and Pillow's own limit is a global.
-        with Jpeg2KImageFile(io.BytesIO(frame[info.start :])) as image:
-            _halve(image, (-(-info.columns >> halvings), -(-info.rows >> halvings)), halvings)
-            image.load()
-            array: NDArray[Any] = np.asarray(image)
+    # The class itself, not Image.open: the size has been checked, and Pillow's own limit is a global.
+    with (
+        translated(MalformedFile, UNDECODABLE),
+        Jpeg2KImageFile(io.BytesIO(frame[info.start :])) as image,
+    ):
+        _halve(image, (-(-info.columns >> halvings), -(-info.rows >> halvings)), halvings)
+        image.load()
+        array: NDArray[Any] = np.asarray(image)
     container = 8 if array.dtype == np.uint8 else 16
     shift = container - info.precision
     # Pillow scales values up to its container; an 8-bit picture is left as it is.
@@ -162,7 +164,7 @@ def decode_rle(frame: bytes, shape: tuple[int, int, int], bits: int) -> NDArray[
         raise MalformedFile(UNDECODABLE)
     out = np.zeros(rows * columns * planes, dtype=np.uint8)
     with translated(MalformedFile, UNDECODABLE):
-        decoded = imagecodecs.dicomrle_decode(frame, f"<u{bits // 8}", out=out)
+        decoded = imagecodecs.dicomrle_decode(frame, f"<u{bits // 8}", out=out.data)
     if len(decoded) < len(out):
         raise MalformedFile(UNDECODABLE)
     return np.moveaxis(out.view(f"<u{bits // 8}").reshape(samples, rows, columns), 0, -1)

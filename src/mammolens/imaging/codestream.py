@@ -17,7 +17,8 @@ _JP2_START = b"\x00\x00\x00\x0cjP  "
 _BROKEN = "The compressed picture is damaged. Export or copy the file again."
 _MOST_MARKERS = 4096
 _MOST_TILES = 65535
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_JPEG_LS = 0xF7
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}
 _JPEG_LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
 _JPEG_UNDECODED = frozenset((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xCB))
 _JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD8)))
@@ -107,10 +108,7 @@ def _jpeg_frame(data: bytes, position: int, marker: int, colour: str) -> StreamI
     ids = data[position + 10 : position + 10 + 3 * components : 3]
     if not (rows and columns and components and 2 <= precision <= 16):
         raise MalformedFile(_BROKEN)
-    if marker == 0xF7:
-        coding = "jpeg-ls"
-    else:
-        coding = "jpeg-lossless" if marker in _JPEG_LOSSLESS else "jpeg"
+    coding = "jpeg-lossless" if marker in _JPEG_LOSSLESS else "jpeg-ls" if marker == _JPEG_LS else "jpeg"
     if ids in (b"RGB", b"rgb"):
         colour = "rgb"
     return StreamInfo(coding, rows, columns, components, precision, colour=colour)

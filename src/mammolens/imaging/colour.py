@@ -30,7 +30,8 @@ def luminance(rgb: NDArray[Any]) -> NDArray[Any]:
     if rgb.dtype in (np.uint8, np.uint16):
         grey: NDArray[Any] = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
         return grey
-    return (rgb.astype(np.float64) @ np.array(_WEIGHTS)).astype(np.float32)
+    weighted: NDArray[np.float32] = (rgb.astype(np.float64) @ np.array(_WEIGHTS)).astype(np.float32)
+    return weighted
 
 
 def grey_palette(
@@ -74,7 +75,8 @@ def grey_palette(
         planes.append(values[:count].astype(np.uint16))
     if len(planes) != 3:
         raise MalformedFile(_BAD_PALETTE)
-    return luminance(np.stack(planes, axis=-1)[None])[0].astype(np.uint16)
+    table: NDArray[np.uint16] = luminance(np.stack(planes, axis=-1)[None])[0].astype(np.uint16)
+    return table
 
 
 def _expanded(words: list[int], count: int) -> NDArray[np.uint16]:

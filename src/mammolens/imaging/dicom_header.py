@@ -346,7 +346,7 @@ def _windows(sources: list[Dataset]) -> tuple[Window, ...]:
 
 
 def _table(item: Dataset, signed: bool) -> LookupTable | None:
-    """A lookup table of PS3.3 C.11.1.1 or C.11.2.1.1; ``None`` where its elements don't fit together."""
+    """Lookup table of PS3.3 C.11.1.1 or C.11.2.1.1; ``None`` where its elements don't fit together."""
     descriptor = _integers(item, "LUTDescriptor")
     data = _value(item, "LUTData")
     if len(descriptor) != 3 or data is None:

@@ -215,7 +215,7 @@ def _padding_mask(frame: StoredFrame, header: DicomHeader) -> NDArray[np.bool_] 
 
 
 def _native_bytes(file: DicomFile, pixels: PixelElement, form: PixelFormat, frame: int, limits: Limits) -> bytes:
-    """The bytes that hold one uncompressed frame."""
+    """Bytes that hold one uncompressed frame."""
     first_bit = frame * form.frame_bits
     start, stop = pixels.offset + first_bit // 8, pixels.offset - (-(first_bit + form.frame_bits) // 8)
     if pixels.length is None or stop > pixels.offset + pixels.length:
@@ -264,7 +264,7 @@ def _from_native(form: PixelFormat, pixels: PixelElement, data: bytes, big_endia
 
 
 def _fragment(file: DicomFile, pixels: PixelElement, form: PixelFormat, frame: int) -> bytes:
-    """The compressed bytes of one frame."""
+    """Compressed bytes of one frame."""
     stream = io.BytesIO(file.body)
     stream.seek(pixels.offset)
     tables = tuple(getattr(file.dataset.get(tag), "value", None) for tag in (0x7FE00001, 0x7FE00002))
@@ -328,7 +328,7 @@ def _from_colour(array: NDArray[Any], ybr: bool) -> StoredFrame:
 
 
 def _stored(array: NDArray[Any], form: PixelFormat, bits: int, unused: int = 0) -> StoredFrame:
-    """Decoded values without unused bits, signed ones moved to unsigned."""
+    """Take unused bits off decoded values and move signed ones to unsigned."""
     if array.dtype.kind == "i":
         array = array.view(f"u{array.dtype.itemsize}")
     if unused:

@@ -86,7 +86,7 @@ def header_notices(header: DicomHeader, frame: int) -> list[Notice]:
         notices.append(Notice("multi-frame", message))
     notices += [_MODIFIER_NOTICES[name] for name in header.view_modifiers if name in _MODIFIER_NOTICES]
     if header.view == "SPECIMEN":
-        notices.append(Notice("specimen", "This is a radiograph of a tissue specimen, which the model was not made for."))
+        notices.append(Notice("specimen", "This is a radiograph of a specimen, which the model was not made for."))
     if header.burned_in:
         message = "The header says that text is burned into the picture; it may show who the woman is."
         notices.append(Notice("burned-in-annotation", message))

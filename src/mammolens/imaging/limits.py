@@ -84,8 +84,8 @@ class Limits:
             )
         if rows * columns * samples * frames * bits > 8 * self.max_decoded_bytes:
             raise TooLarge(
-                f"The header declares {frames} frames of {columns} x {rows} pixels, which decode to more than the limit "
-                f"of {self.max_decoded_bytes} bytes. If the file is genuine, raise MAMMOLENS_MAX_DECODED_BYTES."
+                f"The header declares {frames} frames of {columns} x {rows} pixels, which decode to more than the "
+                f"limit of {self.max_decoded_bytes} bytes. If the file is genuine, raise MAMMOLENS_MAX_DECODED_BYTES."
             )
 
     def check_expansion(self, compressed: int, decoded: int) -> None:

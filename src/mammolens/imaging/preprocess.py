@@ -9,6 +9,8 @@ linear window and most of the curved ones.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -36,17 +38,18 @@ def integral_box(breast: Breast, shape: tuple[int, int]) -> tuple[int, int, int,
     )
 
 
-def resample(pixels: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.float32]:
+def resample(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
     """Resize to ``size`` (height, width): area averaging where it shrinks, linear where it grows."""
     height, width = size
-    out = pixels
+    out: NDArray[Any] = pixels
     if out.shape[0] >= height and out.shape[1] >= width:
         return cv2.resize(out, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     out = out.astype(np.float32)
     rows = cv2.INTER_AREA if out.shape[0] >= height else cv2.INTER_LINEAR
     out = cv2.resize(out, (out.shape[1], height), interpolation=rows)
     columns = cv2.INTER_AREA if out.shape[1] >= width else cv2.INTER_LINEAR
-    return cv2.resize(out, (width, height), interpolation=columns)
+    out = cv2.resize(out, (width, height), interpolation=columns)
+    return out
 
 
 def grey_scale(crop: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -70,7 +73,7 @@ def grey_scale(crop: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np
     span = max(high - low, 1e-6)
     middle = min(max((median - low) / span, 1e-3), 0.999)
     gamma = min(max(float(np.log(_MEDIAN) / np.log(middle)), _GAMMA_LIMITS[0]), _GAMMA_LIMITS[1])
-    scaled = np.clip((crop - low) / span, 0.0, 1.0)
+    scaled: NDArray[np.float32] = np.clip((crop - low) / span, 0.0, 1.0)
     cv2.pow(scaled, gamma, scaled)
     scaled[~inside] = 0.0
     return scaled
@@ -120,7 +123,7 @@ def prepare_breast(mammogram: Mammogram, breast: Breast, size: tuple[int, int]) 
     x0, y0, x1, y1 = integral_box(breast, (pixels.shape[0], pixels.shape[1]))
     mirrored = breast.chest_wall == "right"
     crop = resample(pixels[y0:y1, x0:x1], size)
-    mask = cv2.resize(breast.mask, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    mask: NDArray[Any] = cv2.resize(breast.mask, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     if mirrored:
         crop, mask = np.ascontiguousarray(crop[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
     mask = np.where(mask > 127, 255, 0).astype(np.uint8)

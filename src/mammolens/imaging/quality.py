@@ -1,4 +1,4 @@
-"""The quality gate on pixels: is this a whole mammogram that the model may answer for?
+"""The quality gate on pixels: tell a whole mammogram that the model may answer for.
 
 The figures were measured on 2,672 digital and 228 film mammograms and on what
 is none; ``docs/quality-gate.md`` has the table. Everything is computed on a
@@ -183,7 +183,7 @@ def describe(breast: Breast, scaled: NDArray[np.float32], size: tuple[int, int])
     left, right = round(x0 / size[1] * THUMBNAIL), round(x1 / size[1] * THUMBNAIL)
     top, bottom = round(y0 / size[0] * THUMBNAIL), round(y1 / size[0] * THUMBNAIL)
     if right > left and bottom > top:
-        whole[top:bottom, left:right] = cv2.resize(breast.mask, (right - left, bottom - top), cv2.INTER_NEAREST)
+        whole[top:bottom, left:right] = _nearest(breast.mask, right - left, bottom - top)
     around = scaled[cv2.dilate(whole, np.ones((9, 9), np.uint8)) == 0]
     dark = around[around < _BRIGHTEST_AIR]
     return Shape(
@@ -198,7 +198,11 @@ def describe(breast: Breast, scaled: NDArray[np.float32], size: tuple[int, int])
     )
 
 
-def _wall_within(cover: NDArray[np.float32], step: int) -> float:
+def _nearest(mask: NDArray[np.uint8], width: int, height: int) -> NDArray[Any]:
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+def _wall_within(cover: NDArray[Any], step: int) -> float:
     """Cover just behind a steep rise, where only something low lies for a while before it; 0 where there is none."""
     near = cover[step : int(_BEYOND_WALL * len(cover)) + step]
     if len(near) <= step or cover[:step].max() >= _COVER_BEYOND_WALL:

@@ -196,4 +196,5 @@ def turned(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.dtype.kind == "f":
         return -pixels
     low, high = pixels.min(), pixels.max()
-    return (high - (pixels - low)).astype(pixels.dtype)
+    negative: NDArray[Any] = (high - (pixels - low)).astype(pixels.dtype)
+    return negative

@@ -7,6 +7,7 @@ they serve previews and viewers. Formulas: PS3.3 C.11.2.1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class LookupTable:
     bits: int
     values: NDArray[np.uint16]
 
-    def apply(self, values: NDArray[np.generic]) -> NDArray[np.uint16]:
+    def apply(self, values: NDArray[Any]) -> NDArray[np.uint16]:
         """Look values up; those outside get the first or the last entry.
 
         Parameters
@@ -69,10 +70,11 @@ class LookupTable:
         """
         whole = np.rint(values).astype(np.int64) if values.dtype.kind == "f" else values.astype(np.int64)
         index = np.clip(whole - self.first, 0, len(self.values) - 1)
-        return self.values[index]
+        found: NDArray[np.uint16] = self.values[index]
+        return found
 
 
-def apply_window(values: NDArray[np.generic], window: Window) -> NDArray[np.float32]:
+def apply_window(values: NDArray[Any], window: Window) -> NDArray[np.float32]:
     """Apply a window.
 
     Parameters
@@ -86,24 +88,22 @@ def apply_window(values: NDArray[np.generic], window: Window) -> NDArray[np.floa
     ndarray of float32, shape (H, W)
         In [0, 1].
     """
-    x = values.astype(np.float32)
+    x: NDArray[np.float32] = values.astype(np.float32)
     centre, width = window.centre, window.width
+    shown: NDArray[Any]
     if window.function == "SIGMOID":
-        exponent = np.clip(-4.0 * (x - centre) / width, -80.0, 80.0)
-        return (1.0 / (1.0 + np.exp(exponent))).astype(np.float32)
-    if window.function == "LINEAR_EXACT":
-        return np.clip((x - centre) / width + 0.5, 0.0, 1.0).astype(np.float32)
-    if width == 1.0:
-        return (x > centre - 0.5).astype(np.float32)
-    return np.clip((x - (centre - 0.5)) / (width - 1.0) + 0.5, 0.0, 1.0).astype(np.float32)
+        shown = 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - centre) / width, -80.0, 80.0)))
+    elif window.function == "LINEAR_EXACT":
+        shown = np.clip((x - centre) / width + 0.5, 0.0, 1.0)
+    elif width == 1.0:
+        shown = x > centre - 0.5
+    else:
+        shown = np.clip((x - (centre - 0.5)) / (width - 1.0) + 0.5, 0.0, 1.0)
+    return shown.astype(np.float32)
 
 
-def apply_table(values: NDArray[np.generic], table: LookupTable) -> NDArray[np.float32]:
+def apply_table(values: NDArray[Any], table: LookupTable) -> NDArray[np.float32]:
     """Apply a VOI lookup table; the result is in [0, 1]."""
-    return np.minimum(table.apply(values).astype(np.float32) / float((1 << table.bits) - 1), 1.0).astype(np.float32)
-
-
-def full_range(values: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Scale the smallest value to 0 and the largest to 1."""
-    low, high = float(values.min()), float(values.max())
-    return ((values.astype(np.float32) - low) / max(high - low, 1e-6)).astype(np.float32)
+    share = table.apply(values).astype(np.float32) / np.float32((1 << table.bits) - 1)
+    shown: NDArray[np.float32] = np.minimum(share, 1.0).astype(np.float32)
+    return shown

@@ -66,7 +66,7 @@ class _Graph:
 
 
 def _pads(size: tuple[int, int], kernel: int, stride: int) -> tuple[int, int, int, int]:
-    """Padding of a convolution over ``size`` (height, width) as ImageNet's weights expect it."""
+    """Give the padding of a convolution over ``size`` (height, width) as ImageNet's weights expect it."""
     half = kernel // 2
     if stride == 1:
         return half, half, half, half
@@ -136,7 +136,9 @@ def write(model: Any, architecture: str, size: tuple[int, int]) -> bytes:
     share = graph.constant("logit/share", (kernel[:, 0] / (rows * columns)).reshape(1, -1, 1, 1))
     grid = graph.node("Conv", [x, share], "evidence/grid")
     graph.node("Reshape", [grid, graph.constant("flat", np.array([-1, rows, columns], np.int64))], "evidence")
-    total = graph.node("ReduceSum", ["evidence", graph.constant("axes", np.array([1, 2], np.int64))], "total", keepdims=0)
+    total = graph.node(
+        "ReduceSum", ["evidence", graph.constant("axes", np.array([1, 2], np.int64))], "total", keepdims=0
+    )
     total = graph.node("Unsqueeze", [total, graph.constant("last", np.array([1], np.int64))], "total/column")
     graph.node("Add", [total, graph.constant("logit/bias", bias)], "logit")
     channels = int(kernel.shape[0])

@@ -14,7 +14,8 @@ def augment(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
     """Draw one variation of a model input.
 
     Flip top to bottom, rotate, scale, stretch and shift a little; then a grey curve
-    (window and gamma), and sometimes blur, as detectors and exports differ in them. Left and right are never exchanged: the chest wall stays on the left.
+    (window and gamma), and sometimes blur, as detectors and exports differ in them.
+    Left and right are never exchanged: the chest wall stays on the left.
 
     Parameters
     ----------

@@ -76,17 +76,13 @@ def splits(table: CaseTable, rows: NDArray[np.int64], config: TrainingConfig) ->
         apart = [half for half in shared if not np.isin(watch, half.fit).any()]
         return config.output / apart[0].name / WEIGHTS if apart and len(watch) else None
 
-    how = {
-        "epochs": config.fit.epochs,
-        "low_epochs": 0 if shared else config.fit.low_epochs,
-        "frozen": config.model.frozen,
-    }
-    made = [
-        fit.Split(f"fold{k}", every[folds != k], every[folds == k], begin=begin(every[folds == k]), **how)
-        for k in table.folds
-    ]
+    def split(name: str, fitted: NDArray[np.int64], watch: NDArray[np.int64], start: Path | None) -> fit.Split:
+        low = 0 if shared else config.fit.low_epochs
+        return fit.Split(name, fitted, watch, config.fit.epochs, low, frozen=config.model.frozen, begin=start)
+
+    made = [split(f"fold{k}", every[folds != k], every[folds == k], begin(every[folds == k])) for k in table.folds]
     start = config.output / shared[-1].name / WEIGHTS if shared else None
-    return [*made, fit.Split(FINAL, every, every[:0], begin=start, **how)]
+    return [*made, split(FINAL, every, every[:0], start)]
 
 
 def train(config: TrainingConfig) -> Run:

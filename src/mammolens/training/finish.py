@@ -121,9 +121,12 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     scale = evidence_scale(onnx_graph.write(model, config.model.architecture, config.model.size), images)
     protocol = f"out of fold, {len(run.table.folds)} folds by woman, 95 % interval by bootstrap over women"
     metrics = tuple(
-        Metric(name="AUC", level=level, protocol=protocol, **{
-            key if key != "auc" else "value": measured[level][key] for key in ("auc", "low", "high")
-        })
+        Metric(
+            name="AUC",
+            level=level,
+            protocol=protocol,
+            **{key if key != "auc" else "value": measured[level][key] for key in ("auc", "low", "high")},
+        )
         for level in ("image", "breast", "woman")
     )
     terms = TERMS[config.data.dataset]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mammolens.evaluation.logistic import logistic_regression
 from mammolens.evaluation.metrics import auc
 from mammolens.models.efficientnet import build
 from mammolens.models.transfer import load_imagenet
@@ -20,7 +21,6 @@ from mammolens.training import checkpoint
 from mammolens.training.augment import augment
 from mammolens.training.config import FitConfig, TrainingConfig
 from mammolens.training.journal import Journal
-from mammolens.evaluation.logistic import logistic_regression
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,9 @@ def predict(model: Any, images: NDArray[np.uint8], rows: NDArray[np.int64], batc
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def start_head(model: Any, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, penalty: float) -> None:
+def start_head(
+    model: Any, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, penalty: float
+) -> None:
     """Phase one: set the head to the linear probe of the frozen backbone's features."""
     import keras
 
@@ -152,9 +154,7 @@ class Batches:
     config : FitConfig
     """
 
-    def __init__(
-        self, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, config: FitConfig
-    ) -> None:
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, config: FitConfig) -> None:
         self._images, self._labels, self._split, self._config = images, labels, split, config
         self.per_epoch = max(1, len(split.fit) // config.batch_size)
 
@@ -171,8 +171,8 @@ class Batches:
         chosen = order[position * count : (position + 1) * count]
         random = np.random.default_rng((self._config.seed, epoch, position))
         height, width = self.size(step)
-        pictures = (np.asarray(self._images[row]) for row in chosen)
-        made = [augment(cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA), random) for p in pictures]
+        pictures = (cv2.resize(self._images[row], (width, height), interpolation=cv2.INTER_AREA) for row in chosen)
+        made = [augment(np.asarray(picture, np.uint8), random) for picture in pictures]
         return batched(np.stack(made)), self._labels[chosen, None]
 
 
