@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mammolens.errors import TrainingError
 from mammolens.evaluation import calibration, metrics, operating
 from mammolens.evaluation.logistic import logistic_regression
 from mammolens.models.manifest import Calibration
@@ -91,6 +92,12 @@ def test_cross_fitting_never_sees_its_own_fold() -> None:
 def test_calibration_must_not_turn_the_order_round() -> None:
     with pytest.raises(ValueError, match="slope"):
         Calibration(slope=-1.0, intercept=0.0, prevalence=0.3)
+
+
+def test_scores_that_fall_with_the_label_are_not_calibrated() -> None:
+    labels = np.tile([0.0, 1.0], 50)
+    with pytest.raises(TrainingError, match="do not rise"):
+        calibration.platt(labels, -labels + np.random.default_rng(0).normal(0, 1, 100))
 
 
 def test_ridge_solution_satisfies_its_own_gradient() -> None:

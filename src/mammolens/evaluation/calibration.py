@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mammolens.errors import TrainingError
 from mammolens.evaluation.logistic import logistic_regression
 from mammolens.models.manifest import Calibration
 
@@ -20,12 +21,19 @@ def platt(labels: NDArray[np.generic], logits: NDArray[np.generic]) -> Calibrati
     -------
     Calibration
 
+    Raises
+    ------
+    TrainingError
+        If the scores do not rise with the label: such a model must not be shipped.
+
     References
     ----------
     J. Platt, "Probabilistic outputs for support vector machines", 1999.
     """
     y = np.asarray(labels, np.float32)
     weights, bias = logistic_regression(np.asarray(logits, np.float32)[:, None], y, 0.0)
+    if not weights[0] > 0:
+        raise TrainingError("The scores of women not seen do not rise with the label; there is nothing to calibrate.")
     return Calibration(slope=float(weights[0]), intercept=bias, prevalence=float(y.mean()))
 
 

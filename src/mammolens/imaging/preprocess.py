@@ -48,8 +48,7 @@ def resample(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]
     rows = cv2.INTER_AREA if out.shape[0] >= height else cv2.INTER_LINEAR
     out = cv2.resize(out, (out.shape[1], height), interpolation=rows)
     columns = cv2.INTER_AREA if out.shape[1] >= width else cv2.INTER_LINEAR
-    out = cv2.resize(out, (width, height), interpolation=columns)
-    return out
+    return np.asarray(cv2.resize(out, (width, height), interpolation=columns), dtype=np.float32)
 
 
 def grey_scale(crop: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
