@@ -12,6 +12,7 @@ SHELL := /bin/bash
 PYTHON ?=
 INPUT ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 base := .venv/bin
 dev := .venv-dev/bin/python
@@ -50,7 +51,7 @@ test-all: lint system-packages
 	@$(dev) -m pytest $(PYTEST_ARGS)
 
 bench: dev-environment
-	@$(dev) -m benchmarks
+	@$(dev) -m benchmarks $(BENCH_ARGS)
 
 clean:
-	rm -rf .venv .venv-dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist demo-output
+	rm -rf .venv .venv-dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist demo-output benchmark-output

@@ -171,8 +171,9 @@ class ModelInput:
     Attributes
     ----------
     image : ndarray of uint8, shape (height, width)
-        Grey, bright = dense, chest wall to the left, 0 outside the breast. Eight
-        bits, so that equal pictures give equal bytes on every machine.
+        Grey, bright = dense, chest wall to the left, 0 outside the breast (but for the
+        two pixels that smoothing spreads). Eight bits, so that equal pictures give
+        equal bytes on every machine.
     mask : ndarray of uint8, shape (height, width)
         255 on the breast, 0 elsewhere.
     geometry : CropGeometry

@@ -92,6 +92,19 @@ def test_unfolded_network_gives_the_same_logits(folded: object, images: np.ndarr
     np.testing.assert_allclose(a, b, atol=1e-4 * max(1.0, float(np.abs(a).max())))
 
 
+def test_folded_network_comes_back_whole_from_its_weights_file(
+    folded: object, images: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "folded.weights.h5"
+    folded.save_weights(path)  # type: ignore[attr-defined]
+    other = efficientnet.build("efficientnet-b0", SIZE, folded=True, dropout=0.0)
+    other.load_weights(path)
+    for a, b in zip(folded.get_weights(), other.get_weights(), strict=True):  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(a, b)
+    batch = images.astype(np.float32)[..., None]
+    np.testing.assert_allclose(np.asarray(folded(batch)), np.asarray(other(batch)), atol=1e-4)  # type: ignore[operator]
+
+
 def test_factor_of_a_folded_convolution_is_not_trained(folded: object) -> None:
     layer = folded.get_layer("block3a_dwconv")  # type: ignore[attr-defined]
     assert [w.name for w in layer.trainable_weights] == ["kernel", "bias"]

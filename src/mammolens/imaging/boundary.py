@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 
 from mammolens.errors import DecodeOutOfMemory, InputError, MammolensError
 
-_WARNING_FILTERS = threading.RLock()
+_QUIET = threading.RLock()
+_PYDICOM_LOG = logging.getLogger("pydicom")
 
 
 @contextmanager
@@ -47,10 +49,14 @@ def translated(error: type[InputError], message: str) -> Iterator[None]:
 
 @contextmanager
 def unwarned() -> Iterator[None]:
-    """Keep a parser's warnings about malformed values quiet: they quote header values.
+    """Keep pydicom quiet about malformed values: its warnings and its log quote header values.
 
-    Python's warning filters are global, so this holds a lock; keep the body short.
+    Warning filters and loggers are global, so this holds a lock; keep the body short.
     """
-    with _WARNING_FILTERS, warnings.catch_warnings():
+    with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        before, _PYDICOM_LOG.disabled = _PYDICOM_LOG.disabled, True
+        try:
+            yield
+        finally:
+            _PYDICOM_LOG.disabled = before

@@ -22,6 +22,7 @@ REFINED = 512
 """Side of the square on which the outline is refined, in pixels."""
 
 _EDGE_MARGIN = 0.04
+_BETWEEN = 0.37 / 255.0
 _NEGATIVE_MARGIN = 0.015
 _RIM_LENGTH = 0.25
 
@@ -128,7 +129,14 @@ def _threshold(thumb: NDArray[np.float32]) -> float:
     spread = float(np.median(np.abs(dark - ground / 255.0))) if dark.size else 0.0
     otsu, _ = cv2.threshold((thumb * 255).astype(np.uint8), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     low = ground / 255.0 + max(_EDGE_MARGIN, 5.0 * spread)
-    return float(min(low, max(otsu / 255.0, ground / 255.0 + 0.015)))
+    # Between two grey levels, never on one: a picture and its turned negative must part alike.
+    return float(min(low, max(otsu / 255.0, ground / 255.0 + 0.015))) + _BETWEEN
+
+
+def _level(raw: NDArray[np.float32], low: float, high: float) -> float:
+    """Grey value that parts the air from the breast, for a thumbnail whose grey scale runs from ``low`` to ``high``."""
+    scale = max(high - low, 1e-6)
+    return _threshold(np.clip((raw - np.float32(low)) / np.float32(scale), 0.0, 1.0)) * scale + low
 
 
 def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -222,11 +230,12 @@ def find_breast(pixels: NDArray[Any]) -> Breast | None:
         return None
     raw = _shrink(inner, THUMBNAIL)
     low, high = (float(v) for v in np.percentile(raw, (0.1, 99.9)))
-    scale = max(high - low, 1e-6)
-    level = _threshold(np.clip((raw - low) / scale, 0.0, 1.0)) * scale + low
+    level = _level(raw, low, high)
     coarse = _largest(_without_rim(_opened(np.where(raw > level, 255, 0).astype(np.uint8), 3), 8))
     if not coarse.any():
         return None
+    # Once more by the breast alone: a marker brighter than the breast must not move its outline.
+    level = _level(raw, low, float(np.percentile(raw[coarse > 0], 99.9)))
     bx0, by0, bx1, by1 = _extent(coarse)
     margin = 4
     fx, fy = width / THUMBNAIL, height / THUMBNAIL

@@ -72,7 +72,7 @@ def decode_stream(frame: bytes, info: StreamInfo) -> NDArray[Any]:
         if info.coding == "jpeg-2000":
             array = imagecodecs.jpeg2k_decode(frame[info.start :])
         elif info.coding == "jpeg-ls":
-            array = imagecodecs.jpegls_decode(frame)
+            array = decode_jpeg_ls(frame)
         elif info.components == 3:
             # Naming the same colour space on both sides turns libjpeg's conversion off.
             array = imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB")
@@ -81,6 +81,21 @@ def decode_stream(frame: bytes, info: StreamInfo) -> NDArray[Any]:
     if array.shape[:2] != (info.rows, info.columns):
         raise DecodeError("The decoded picture is not of the size that it declares. Export the file again.")
     return np.asarray(array)
+
+
+def decode_jpeg_ls(data: bytes) -> NDArray[Any]:
+    """Decode a JPEG-LS stream.
+
+    Parameters
+    ----------
+    data : bytes
+
+    Returns
+    -------
+    ndarray of uint8 or uint16
+    """
+    # Where the end-of-image marker is cut off, CharLS 2.4 counts zero bits for seconds before it gives up.
+    return np.asarray(imagecodecs.jpegls_decode(data + b"\xff\xd9"))
 
 
 def decode_reduced(frame: bytes, info: StreamInfo, halvings: int) -> NDArray[Any]:

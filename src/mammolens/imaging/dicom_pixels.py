@@ -30,12 +30,11 @@ from mammolens.imaging.dicom_file import (
 )
 from mammolens.imaging.dicom_header import DicomHeader, PixelFormat
 from mammolens.imaging.limits import Limits
+from mammolens.imaging.resolution import halvings
 
 _SHORT = "The file holds fewer pixels than its header declares. Export or copy it again."
 _FRAGMENTS = "The compressed pixels are not stored as DICOM asks. Export or copy the file again."
-_MOST_HALVINGS = 3
 _MOST_RINGING = 0.02
-_COLUMNS_NEEDED, _ROWS_NEEDED = 3, 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,11 +106,11 @@ def decode_frame(
         return _from_samples(array[..., 0] if form.samples == 1 else array, form)
     info = stream_info(data, file.transfer_syntax)
     _check_stream(info, form, limits)
-    halvings = _halvings(info, header, min_size)
-    if halvings:
-        values = decode_reduced(data, info, halvings)
+    times = _halvings(info, header, min_size)
+    if times:
+        values = decode_reduced(data, info, times)
         offset = 1 << (info.precision - 1) if info.signed else 0
-        return StoredFrame(values, offset, 1 << halvings, False, info.precision)
+        return StoredFrame(values, offset, 1 << times, False, info.precision)
     array = decode_stream(data, info)
     if array.ndim == 3:
         return _from_colour(array, _is_ybr(info, form))
@@ -296,14 +295,7 @@ def _halvings(info: StreamInfo, header: DicomHeader, min_size: tuple[int, int] |
         or header.modality_lut is not None
     ):
         return 0
-    height, width = min_size
-    most = min(info.levels, _MOST_HALVINGS)
-    fits = [
-        n
-        for n in range(most + 1)
-        if info.rows >> n >= _ROWS_NEEDED * height and info.columns >> n >= _COLUMNS_NEEDED * width
-    ]
-    return max(fits, default=0)
+    return min(info.levels, halvings(info.rows, info.columns, min_size))
 
 
 def _is_ybr(info: StreamInfo, form: PixelFormat) -> bool:

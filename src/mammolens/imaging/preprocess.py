@@ -4,7 +4,9 @@ Crop to the breast, chest wall to the left, resize to a fixed height and width
 (the aspect is not kept, so stretched exports and originals give the same
 input), then a grey scale that depends on the breast alone: two percentiles and
 the median inside the mask are moved to fixed values. That takes out every
-linear window and most of the curved ones.
+linear window and most of the curved ones. Last, a little smoothing, which takes
+out what differs between decoders, exports and resampling filters; it raised the
+out-of-fold AUC by 0.012 and halved the score's jitter (``docs/experiments.md``).
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from mammolens.types import Breast, CropGeometry, Mammogram, ModelInput
 
 VERSION = 1
 """Preprocessing version that this module implements; a bundle names the one it was trained with."""
+
+SMOOTHING = 0.7
+"""Standard deviation of the smoothing, in pixels of the model input."""
 
 _LOW, _HIGH = 2.0, 99.5
 _MEDIAN = 0.35
@@ -127,6 +132,7 @@ def prepare_breast(mammogram: Mammogram, breast: Breast, size: tuple[int, int]) 
         crop, mask = np.ascontiguousarray(crop[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
     mask = np.where(mask > 127, 255, 0).astype(np.uint8)
     image = np.rint(grey_scale(crop, mask) * 255.0).astype(np.uint8)
+    smooth = np.asarray(cv2.GaussianBlur(image, (5, 5), SMOOTHING), np.uint8)
     fx, fy = mammogram.columns / pixels.shape[1], mammogram.rows / pixels.shape[0]
     geometry = CropGeometry(box=(x0 * fx, y0 * fy, x1 * fx, y1 * fy), mirrored=mirrored, size=size)
-    return ModelInput(image=image, mask=mask, geometry=geometry)
+    return ModelInput(image=smooth, mask=mask, geometry=geometry)

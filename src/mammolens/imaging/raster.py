@@ -16,6 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from mammolens.errors import DecodeError, MalformedFile, UnsupportedEncoding
 from mammolens.imaging.boundary import translated
+from mammolens.imaging.codecs import decode_jpeg_ls
 from mammolens.imaging.codestream import StreamInfo, jpeg_info
 from mammolens.imaging.colour import luminance
 from mammolens.imaging.limits import Limits
@@ -126,7 +127,10 @@ def _png_chunks(data: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
         if (name == b"IHDR") != (not chunks) or (name == b"IHDR" and length != 13):
             break
         if name in _PNG_DECODED:
-            chunks.append((name, data[position + 8 : position + 8 + length]))
+            body = data[position + 8 : position + 8 + length]
+            if zlib.crc32(name + body) != struct.unpack_from(">L", data, position + 8 + length)[0]:
+                break
+            chunks.append((name, body))
         else:
             plain = False
         position += 12 + length
@@ -166,7 +170,7 @@ def _colour(rgb: NDArray[Any]) -> float:
 
 def _jpeg_pixels(data: bytes, info: StreamInfo) -> Picture:
     if info.coding == "jpeg-ls":
-        return _flattened(np.asarray(imagecodecs.jpegls_decode(data)))
+        return _flattened(decode_jpeg_ls(data))
     if info.components == 1:
         return Picture(np.asarray(imagecodecs.jpeg8_decode(data)))
     if info.components == 3 and (info.colour == "rgb" or info.coding != "jpeg" or info.precision > 8):

@@ -24,6 +24,7 @@ from mammolens.imaging.gate import check_header, header_notices
 from mammolens.imaging.limits import Limits
 from mammolens.imaging.quality import assess, check_size, look
 from mammolens.imaging.raster import read_jpeg, read_png
+from mammolens.imaging.resolution import halved, halvings
 from mammolens.imaging.sniff import sniff
 from mammolens.imaging.source import file_bytes
 from mammolens.types import Mammogram, Notice
@@ -44,8 +45,9 @@ class ReadOptions:
     frame : int or None
         Frame of a multi-frame file, from 0; the central one where ``None``.
     min_size : tuple of int or None
-        ``(height, width)`` of the model input that the picture is for. JPEG 2000 is then
-        decoded at reduced resolution where that suffices.
+        ``(height, width)`` of the model input that the picture is for. The picture is
+        then halved as often as that allows (`mammolens.imaging.resolution`); JPEG 2000 is
+        decoded so.
     limits : Limits
         What the file may ask for.
     """
@@ -92,10 +94,12 @@ def read_mammogram(source: Path | str | bytes, options: ReadOptions | None = Non
     picture = read_png(data, options.limits) if kind == "png" else read_jpeg(data, options.limits)
     height, width = picture.values.shape
     plain = Mammogram(picture.values, height, width, sha256=digest, source=kind)
-    return _gated(plain, picture.colour, options.any_modality)
+    return _gated(_fitted(plain, options.min_size), picture.colour, options.any_modality)
 
 
-def mammogram_from_array(pixels: NDArray[Any], *, any_modality: bool = False) -> Mammogram:
+def mammogram_from_array(
+    pixels: NDArray[Any], *, any_modality: bool = False, min_size: tuple[int, int] | None = None
+) -> Mammogram:
     """Take an array for a mammogram, after the same quality gate as a file.
 
     Parameters
@@ -104,6 +108,8 @@ def mammogram_from_array(pixels: NDArray[Any], *, any_modality: bool = False) ->
         Grey values of any integer or float type, linear, in either polarity.
     any_modality : bool
         Skip the quality gate.
+    min_size : tuple of int, optional
+        ``(height, width)`` of the model input that the picture is for.
 
     Returns
     -------
@@ -123,7 +129,13 @@ def mammogram_from_array(pixels: NDArray[Any], *, any_modality: bool = False) ->
         array = array.astype(np.uint8 if array.dtype.kind == "b" else np.float32)
     height, width = array.shape
     plain = Mammogram(np.ascontiguousarray(array), height, width, sha256=digest)
-    return _gated(plain, 0.0, any_modality)
+    return _gated(_fitted(plain, min_size), 0.0, any_modality)
+
+
+def _fitted(plain: Mammogram, min_size: tuple[int, int] | None) -> Mammogram:
+    """Average a whole picture down to what the model needs, as a reduced JPEG 2000 comes decoded."""
+    times = max(0, halvings(plain.rows, plain.columns, min_size) - (plain.reduction.bit_length() - 1))
+    return replace(plain, pixels=halved(plain.pixels, times), reduction=plain.reduction << times)
 
 
 def _read_dicom(data: bytes, digest: str, options: ReadOptions) -> Mammogram:
@@ -145,7 +157,7 @@ def _read_dicom(data: bytes, digest: str, options: ReadOptions) -> Mammogram:
     if stored.colour:
         notices.append(_COLOUR)
     plain = _described(grey(stored, header), header, stored.reduction, digest, notices)
-    return _gated(plain, 0.0, options.any_modality)
+    return _gated(_fitted(plain, options.min_size), 0.0, options.any_modality)
 
 
 def _described(

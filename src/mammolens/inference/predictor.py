@@ -187,7 +187,7 @@ class Predictor:
         if isinstance(source, Mammogram):
             return source
         if isinstance(source, np.ndarray):
-            return mammogram_from_array(source)
+            return mammogram_from_array(source, min_size=self.size)
         wanted = (options or ReadOptions()).for_model(self.size)
         pool = self._pool if self._pool is not None else default_pool()
         return pool.read(Path(source) if isinstance(source, str) else source, wanted)

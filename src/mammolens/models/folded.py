@@ -24,6 +24,14 @@ class FoldedConv2D(keras.layers.Conv2D):
         super().build(input_shape)
         self.factor = self.add_weight(name="factor", shape=(self.filters,), initializer="ones", trainable=False)
 
+    def save_own_variables(self, store: Any) -> None:
+        """Save all variables: Keras' convolutions would leave the factor out."""
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load all variables, the factor too."""
+        keras.layers.Layer.load_own_variables(self, store)
+
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Convolve with the kernel times its factor."""
         return super().convolution_op(inputs, kernel * self.factor)

@@ -1,0 +1,52 @@
+"""The benchmark program runs and prints what it measured; how fast anything is, is not asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env=environment,
+    )
+
+
+def test_a_part_prints_its_table_and_records_its_figures(tmp_path: Path) -> None:
+    done = run("--quick", "--only", "help", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    head = next(index for index, line in enumerate(lines) if line.startswith("| process |"))
+    assert lines[head + 1] == "| --- | --- | --- | --- |"
+    assert lines[head + 2].startswith("| mammolens --help |")
+    assert "(target ≤ 0.5 s: " in lines[head + 2]
+
+    record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert record["schema"] == "mammolens.benchmark/1"
+    assert list(record["parts"]) == ["help"]
+    measured = record["parts"]["help"]["runs"]["mammolens --help"]
+    assert len(measured["values"]) == 3
+    assert min(measured["values"]) == measured["best"] > 0.0
+    assert {"processor", "cores", "load_average", "versions", "model"} <= record["facts"].keys()
+
+
+def test_a_part_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    done = run("--only", "no-such-part", "--output", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert "no-such-part" in done.stderr
+    assert not (tmp_path / "none").exists()
