@@ -51,7 +51,11 @@ def test_breast_found_while_reading_is_not_looked_for_again(breast: Maker) -> No
 
 @pytest.mark.parametrize(
     ("name", "free"),
-    [("Calc-Test_P_00127_RIGHT_MLO", "right"), ("Calc-Test_P_00202_RIGHT_CC", "left"), ("Calc-Test_P_00202_RIGHT_MLO", "left")],
+    [
+        ("Calc-Test_P_00127_RIGHT_MLO", "right"),
+        ("Calc-Test_P_00202_RIGHT_CC", "left"),
+        ("Calc-Test_P_00202_RIGHT_MLO", "left"),
+    ],
 )
 def test_film_frames_are_left_out(shared: Path, name: str, free: str) -> None:
     found = read_mammogram(shared / "data" / "cbis-ddsm" / "images" / f"{name}.png")

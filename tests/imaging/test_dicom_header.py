@@ -137,7 +137,9 @@ def test_gate_on_modality(dicom: Maker, breast: Callable[..., NDArray[np.uint16]
     assert codes(dicom(picture, SOPClassUID=secondary)) == ["not-stored-as-mammogram"]
     assert codes(dicom(picture, SOPClassUID=secondary, Modality=None)) == ["modality-unknown"]
     assert codes(dicom(picture, SOPClassUID=None, Modality=None)) == ["modality-unknown"]
-    assert codes(dicom(picture, SOPClassUID=secondary, Modality="CR", BodyPartExamined="BREAST")) == ["modality-unknown"]
+    assert codes(dicom(picture, SOPClassUID=secondary, Modality="CR", BodyPartExamined="BREAST")) == [
+        "modality-unknown"
+    ]
     ct = "1.2.840.10008.5.1.4.1.1.2"
     for elements in ({"Modality": "CT"}, {"Modality": None}, {"Modality": "CR"}):
         data = dicom(picture, SOPClassUID=ct, **elements)

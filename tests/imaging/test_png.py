@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mammolens.errors import ConfigurationError, InputError
+from mammolens.errors import InputError, OutputError
 from mammolens.imaging.png import encode_png, write_png
 
 
@@ -170,13 +170,13 @@ def test_a_buffer_receives_the_same_bytes() -> None:
 
 
 def test_a_missing_folder_is_a_typed_error_without_the_path(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(OutputError) as caught:
         write_png(tmp_path / "DOE^JANE" / "out.png", np.zeros((2, 2), np.uint8))
     assert "DOE" not in str(caught.value)
 
 
 def test_a_failed_replacement_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
     (tmp_path / "out.png").mkdir()
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(OutputError):
         write_png(tmp_path / "out.png", np.zeros((2, 2), np.uint8))
     assert os.listdir(tmp_path) == ["out.png"]

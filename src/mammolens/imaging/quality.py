@@ -218,7 +218,9 @@ def _judged(breast: Breast, shape: Shape) -> tuple[Notice, ...]:
     if shape.wall < _WALL_COVER or shape.peak < _LEAST_PEAK:
         raise NoBreast(f"The largest object in the picture does not lie against one side as a breast does. {_ADVICE}")
     if (shape.fall < _LEAST_FALL and breast.area < _LEAST_CUT_OUT) or shape.fill > _MOST_FILL:
-        raise NoBreast(f"The largest object in the picture is a bar or fills a box; no outline of a breast can be seen. {_ADVICE}")
+        raise NoBreast(
+            f"The largest object in the picture is a bar or fills a box; no outline of a breast can be seen. {_ADVICE}"
+        )
     if shape.solidity < _LEAST_SOLIDITY:
         raise NoBreast(f"The largest object in the picture is not of a breast's shape. {_ADVICE}")
     if air and (shape.dark_air < _LEAST_DARK_AIR or shape.air_roughness > _ROUGHEST_AIR):
