@@ -179,8 +179,8 @@ def test_one_bit_frames_need_not_start_on_a_byte(dicom: Maker) -> None:
     bits = np.arange(27).reshape(3, 3, 3) % 4 == 1
     packed = np.packbits(bits.ravel(), bitorder="little").tobytes() + b"\x00\x00\x00\x00"
     data = dicom(
-        None, Rows=3, Columns=3, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2", BitsAllocated=1, BitsStored=1,
-        PixelRepresentation=0, NumberOfFrames=3, PixelData=packed,
+        None, Rows=3, Columns=3, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2", BitsAllocated=1,
+        BitsStored=1, PixelRepresentation=0, NumberOfFrames=3, PixelData=packed,
     )  # fmt: skip
     assert [pixels_of(data, frame).tolist() for frame in range(3)] == bits.astype(int).tolist()
 

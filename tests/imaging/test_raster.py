@@ -39,7 +39,7 @@ def test_grey_in_any_png_mode_is_the_same_grey(mode: str) -> None:
     assert np.array_equal(read_png(packed(Image.fromarray(RAMP).convert(mode)), LIMITS).values, RAMP)
 
 
-def test_palette_png(mode: str = "P") -> None:
+def test_palette_png() -> None:
     image = Image.fromarray(RAMP // 64)
     image.putpalette([0, 0, 0, 40, 40, 40, 90, 90, 90, 255, 255, 255])
     assert np.array_equal(read_png(packed(image), LIMITS).values, np.array([0, 40, 90, 255], np.uint8)[RAMP // 64])
