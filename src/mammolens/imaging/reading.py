@@ -195,7 +195,7 @@ def _gated(plain: Mammogram, colour: float, any_modality: bool) -> Mammogram:
 
 
 def turned(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Negative of a picture, in the same range.
+    """Negative of a picture, its darkest value 0: a turned negative is the positive, bit for bit.
 
     Parameters
     ----------
@@ -207,6 +207,5 @@ def turned(pixels: NDArray[Any]) -> NDArray[Any]:
     """
     if pixels.dtype.kind == "f":
         return -pixels
-    low, high = pixels.min(), pixels.max()
-    negative: NDArray[Any] = (high - (pixels - low)).astype(pixels.dtype)
+    negative: NDArray[Any] = pixels.max() - pixels
     return negative
