@@ -111,14 +111,24 @@ def test_factor_of_a_folded_convolution_is_not_trained(folded: object) -> None:
     assert [w.name for w in layer.non_trainable_weights] == ["factor"]
 
 
-@pytest.mark.parametrize("size", [SIZE, (70, 50)])
-def test_onnx_graph_gives_the_logits_of_keras(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("size", "looks"), [(SIZE, 1), ((70, 50), 2)])
+def test_onnx_graph_gives_the_logits_of_keras(size: tuple[int, int], looks: int) -> None:
     model = efficientnet.build("efficientnet-b0", size, folded=True, dropout=0.0)
     random_weights(model, seed=5)
     inputs = np.random.default_rng(2).integers(0, 256, (2, *size)).astype(np.uint8)
-    difference, logits = parity(model, onnx_graph.write(model, "efficientnet-b0", size), inputs)
+    difference, logits = parity(model, onnx_graph.write(model, "efficientnet-b0", size, looks), inputs, looks)
     assert np.ptp(logits) > 1e-4
     assert difference < 1e-3
+
+
+def test_two_looks_do_not_know_which_way_is_up(folded: object, images: np.ndarray) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    graph = onnx_graph.write(folded, "efficientnet-b0", SIZE, looks=2)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    batch = images.astype(np.float32)[..., None]
+    a, b = (session.run(["logit", "evidence"], {"image": picture}) for picture in (batch, batch[:, ::-1].copy()))
+    np.testing.assert_allclose(a[0], b[0], atol=1e-4)
+    np.testing.assert_allclose(a[1], b[1][:, ::-1], atol=1e-4)
 
 
 def test_evidence_sums_to_the_logit_less_the_bias(folded: object, images: np.ndarray) -> None:

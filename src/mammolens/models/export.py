@@ -40,6 +40,7 @@ class Description:
     version: str
     architecture: str
     size: tuple[int, int]
+    looks: int
     calibration: Calibration
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
@@ -50,7 +51,7 @@ class Description:
     card: str
 
 
-def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
+def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8], looks: int = 1) -> tuple[float, NDArray[np.float32]]:
     """Largest difference of logits between Keras and the graph, and the graph's logits.
 
     Parameters
@@ -59,6 +60,8 @@ def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8]) -> tuple[float, 
     graph : bytes
         ONNX.
     inputs : ndarray of uint8, shape (N, H, W)
+    looks : int
+        As the graph was written with.
 
     Returns
     -------
@@ -70,7 +73,8 @@ def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8]) -> tuple[float, 
 
     axis = 1 if keras.config.image_data_format() == "channels_first" else -1
     batch = inputs.astype(np.float32)
-    expected = np.asarray(model.predict_on_batch(np.expand_dims(batch, axis)))[:, 0]
+    seen = (batch, np.ascontiguousarray(batch[:, ::-1]))[:looks]
+    expected = np.mean([np.asarray(model.predict_on_batch(np.expand_dims(b, axis)))[:, 0] for b in seen], axis=0)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     logits = session.run(["logit"], {"image": batch[..., None]})[0][:, 0]
     return float(np.abs(expected - logits).max()), logits
@@ -98,13 +102,13 @@ def export(model: Any, about: Description, folder: Path) -> Path:
         If the graph's logits differ from the network's by over 1e-3, in the folded or
         in the standard layout.
     """
-    graph = onnx_graph.write(model, about.architecture, about.size)
+    graph = onnx_graph.write(model, about.architecture, about.size, looks=about.looks)
     plain = unfold(model, about.architecture, about.size)
     goldens = [golden.model_input(seed, about.size) for seed in golden.SEEDS]
     inputs = np.stack([made.image for made in goldens])
     logits = np.zeros(len(goldens), np.float32)
     for network in (model, plain):
-        difference, logits = parity(network, graph, inputs)
+        difference, logits = parity(network, graph, inputs, about.looks)
         if not difference <= TOLERANCE:
             raise BundleInvalid(f"The exported graph differs from the network by {difference:.2g} in the logit.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -129,6 +133,7 @@ def _manifest(about: Description, goldens: list[Any], logits: NDArray[np.float32
         name=about.name,
         version=about.version,
         architecture=about.architecture,
+        looks=1 if about.looks == 1 else 2,
         classes=("benign", "malignant"),
         preprocessing=Preprocessing(version=preprocess.VERSION, height=about.size[0], width=about.size[1]),
         calibration=about.calibration,

@@ -78,6 +78,9 @@ class Manifest(_Part):
 
     Attributes
     ----------
+    looks : int
+        1, or 2: the network sees the picture and the picture upside down, and the
+        features are averaged. The graph does so itself.
     evidence_scale : float
         Evidence of a strong finding: heat maps are divided by it.
     files : dict of str to str
@@ -88,6 +91,7 @@ class Manifest(_Part):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,31}$")
     architecture: str
+    looks: Literal[1, 2] = 1
     classes: tuple[Literal["benign"], Literal["malignant"]]
     input_scale: Literal[255] = 255
     preprocessing: Preprocessing

@@ -46,6 +46,12 @@ class _Graph:
         self.nodes.append(self._helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
+    def halves(self, x: str) -> tuple[str, str]:
+        """Split a batch in two."""
+        outputs = [x + "/first", x + "/second"]
+        self.nodes.append(self._helper.make_node("Split", [x], outputs, name=x + "/halves", axis=0))
+        return outputs[0], outputs[1]
+
     def silu(self, x: str) -> str:
         gate = self.node("Sigmoid", [x], x + "/gate")
         return self.node("Mul", [x, gate], x + "/silu")
@@ -63,6 +69,13 @@ class _Graph:
         offset = self.constant(layer + "/bias", bias)
         channels = kernel.shape[2]
         return self.node("Conv", [x, weight, offset], layer, strides=[stride] * 2, pads=list(pads), group=channels)
+
+
+def _upside_down(graph: _Graph, x: str, name: str) -> str:
+    """Turn rows round."""
+    bounds = (("starts", -1), ("ends", np.iinfo(np.int64).min), ("axes", 2), ("steps", -1))
+    inputs = [graph.constant(f"{name}/{part}", np.array([value], np.int64)) for part, value in bounds]
+    return graph.node("Slice", [x, *inputs], f"{name}/upside_down")
 
 
 def _pads(size: tuple[int, int], kernel: int, stride: int) -> tuple[int, int, int, int]:
@@ -104,7 +117,7 @@ def _backbone(graph: _Graph, x: str, architecture: str, size: tuple[int, int]) -
     return graph.silu(graph.convolution(x, "top_conv")), size
 
 
-def write(model: Any, architecture: str, size: tuple[int, int]) -> bytes:
+def write(model: Any, architecture: str, size: tuple[int, int], looks: int = 1) -> bytes:
     """Write a folded network as ONNX.
 
     Parameters
@@ -114,6 +127,9 @@ def write(model: Any, architecture: str, size: tuple[int, int]) -> bytes:
     architecture : str
     size : tuple of int
         ``(height, width)`` of the input.
+    looks : int
+        1, or 2: the picture and the picture upside down go through the network together,
+        and their last features, the right way up, are averaged.
 
     Returns
     -------
@@ -130,7 +146,13 @@ def write(model: Any, architecture: str, size: tuple[int, int]) -> bytes:
     scale = graph.constant("scale", np.array(1.0 / (255.0 * GREY_DEVIATION), np.float32))
     offset = graph.constant("offset", np.array(-GREY_MEAN / GREY_DEVIATION, np.float32))
     x = graph.node("Add", [graph.node("Mul", [x, scale], "scaled"), offset], "normalised")
+    if looks == 2:
+        x = graph.node("Concat", [x, _upside_down(graph, x, "look")], "looks", axis=0)
     x, (rows, columns) = _backbone(graph, x, architecture, size)
+    if looks == 2:
+        upright, turned = graph.halves(x)
+        total = graph.node("Add", [upright, _upside_down(graph, turned, "feature")], "both")
+        x = graph.node("Mul", [total, graph.constant("half", np.array(0.5, np.float32))], "mean")
     graph.node("Identity", [x], "features")
     kernel, bias = model.get_layer("logit").get_weights()
     share = graph.constant("logit/share", (kernel[:, 0] / (rows * columns)).reshape(1, -1, 1, 1))

@@ -29,6 +29,11 @@ class ModelConfig:
     frozen : tuple of str
         Prefixes of the layers that the folds do not change (the shared epochs change
         all, if there are any).
+    looks : int
+        1, or 2: the picture and the picture upside down, whose features are averaged.
+    average_phases : bool
+        Whether a fold's model is the mean of its weights before and after its own
+        epochs.
     final : {"refit", "average"}
         How the shipped model comes about: fitted once more on all women, or the mean
         of the folds' weights.
@@ -40,6 +45,8 @@ class ModelConfig:
     imagenet: Path
     version: str = "1"
     frozen: tuple[str, ...] = ()
+    looks: int = 1
+    average_phases: bool = False
     final: str = "refit"
 
 
@@ -128,7 +135,7 @@ class TrainingConfig:
         content.pop("output")
         for room, name in (("model", "imagenet"), ("data", "folder")):
             content[room].pop(name)
-        for name in ("name", "version", "final"):
+        for name in ("name", "version", "final", "looks", "average_phases"):
             content["model"].pop(name)
         for name in ("checkpoint_steps", "watch_epochs"):
             content["fit"].pop(name)

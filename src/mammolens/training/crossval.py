@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ FINAL = "final"
 """Name of the model that is shipped: refitted on all women, or the mean of the folds."""
 
 WEIGHTS = "model.weights.h5"
+"""Weights at the end of a fit."""
+
+SCORED = "scored.weights.h5"
+"""Weights of the model that is measured, or shipped: those of a fit, or a mean of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,29 +118,36 @@ def train(config: TrainingConfig) -> Run:
     *folds, final = splits(table, inputs.rows, config)
     for split in [*halves(table, inputs.rows, config), *folds]:
         _fit_one(config, inputs.images, labels, split)
-    if config.model.final == "refit":
-        _fit_one(config, inputs.images, labels, final)
-    else:
-        average(config, [config.output / split.name / WEIGHTS for split in folds])
     logits = np.full(len(labels), np.nan)
     for split in folds:
-        logits[split.watch] = np.load(config.output / split.name / "logits.npy")
+        logits[split.watch] = _score(config, inputs.images, split)
+    if config.model.final == "refit":
+        _fit_one(config, inputs.images, labels, final)
+        average(config, _parts(config, final), config.output / FINAL / SCORED)
+    else:
+        average(config, [config.output / split.name / SCORED for split in folds], config.output / FINAL / SCORED)
     run = Run(config.output, table, inputs.rows, logits)
     _write_predictions(run)
     return run
 
 
-def average(config: TrainingConfig, weights: Sequence[Path]) -> None:
-    """Make the final model the mean of the folds' weights.
+def average(config: TrainingConfig, weights: Sequence[Path], target: Path) -> Any:
+    """Write the mean of several models' weights.
 
-    The folds start from the same weights and stay in one basin, so their mean is a
-    model too; every woman was seen by three of the four that it is made of.
+    Models fitted from the same start stay in one basin, so their mean is a model too,
+    and often a steadier one.
 
     Parameters
     ----------
     config : TrainingConfig
     weights : sequence of Path
-        Of the fitted folds.
+    target : Path
+        The file that is written.
+
+    Returns
+    -------
+    keras.Model
+        With the mean's weights.
 
     References
     ----------
@@ -150,12 +162,29 @@ def average(config: TrainingConfig, weights: Sequence[Path]) -> None:
         values = [value.astype(np.float64) for value in model.get_weights()]
         total = values if not total else [a + b for a, b in zip(total, values, strict=True)]
     model.set_weights([(value / len(weights)).astype(np.float32) for value in total])
-    (config.output / FINAL).mkdir(parents=True, exist_ok=True)
-    model.save_weights(config.output / FINAL / WEIGHTS)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    model.save_weights(target)
+    return model
+
+
+def _parts(config: TrainingConfig, split: fit.Split) -> list[Path]:
+    """Weights that a split's model is the mean of: its own, and those it began with if so configured."""
+    own = config.output / split.name / WEIGHTS
+    return [split.begin, own] if config.model.average_phases and split.begin is not None else [own]
+
+
+def _score(config: TrainingConfig, images: NDArray[np.uint8], split: fit.Split) -> NDArray[np.float32]:
+    """Logits of the images that a fold holds out, shape (len(split.watch),); kept in ``logits.npy``."""
+    path = config.output / split.name / "logits.npy"
+    if not path.exists():
+        model = average(config, _parts(config, split), config.output / split.name / SCORED)
+        np.save(path, fit.predict(model, images, split.watch, looks=config.model.looks))
+    logits: NDArray[np.float32] = np.load(path)
+    return logits
 
 
 def _fit_one(config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: fit.Split) -> None:
-    """Fit one split unless that is done; leaves its weights and the logits of the images it watches."""
+    """Fit one split unless that is done; leaves its weights."""
     import keras
 
     folder = config.output / split.name
@@ -164,7 +193,6 @@ def _fit_one(config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[
     keras.utils.clear_session()
     model = fit.run(config, images, labels, split, folder)
     model.save_weights(folder / WEIGHTS)
-    np.save(folder / "logits.npy", fit.predict(model, images, split.watch))
     state = {"digest": config.digest, "images": len(split.fit), "watched": len(split.watch)}
     (folder / "done.json").write_text(json.dumps(state), encoding="utf-8")
 

@@ -20,9 +20,16 @@ from mammolens.models.export import Description, export
 from mammolens.models.manifest import Metric, Training
 from mammolens.training import cache
 from mammolens.training.config import TrainingConfig
-from mammolens.training.crossval import FINAL, WEIGHTS, Run
+from mammolens.training.crossval import FINAL, SCORED, Run
 
 _EVIDENCE_PERCENTILE = 99.0
+_FEWEST_WOMEN = 10
+_SHIPPED = {
+    "refit": "The model that is shipped was fitted once more, on all women, with the same configuration.",
+    "average": "The model that is shipped is the mean of the cross-validated models' weights; no figure can be "
+    "measured on it here, as each woman was seen by most of its parts.",
+}
+_LOOKS = {1: "one look at the picture", 2: "two looks, at the picture and at it upside down, averaged"}
 
 
 def figures(run: Run) -> dict[str, Any]:
@@ -36,8 +43,8 @@ def figures(run: Run) -> dict[str, Any]:
     -------
     dict
         AUC with 95 % intervals per image, breast and woman, per fold, view and
-        machine; calibration error; sensitivity and specificity. Plain values, ready
-        for JSON.
+        machine (``None`` for parts of fewer than ten women or of one class), and the
+        calibration error. Plain values, ready for JSON.
     """
     cases = [run.table[row] for row in run.rows]
     labels = np.array([case.malignant for case in cases], np.float64)
@@ -49,8 +56,10 @@ def figures(run: Run) -> dict[str, Any]:
     by_woman = by_group(labels, run.logits, women)
 
     def part(chosen: NDArray[np.bool_]) -> dict[str, Any]:
-        estimate = bootstrap_auc(labels[chosen], run.logits[chosen], women[chosen])
         counts = {"images": int(chosen.sum()), "malignant": int(labels[chosen].sum())}
+        if len(np.unique(women[chosen])) < _FEWEST_WOMEN or not 0 < counts["malignant"] < counts["images"]:
+            return {"auc": None, "low": None, "high": None, **counts}
+        estimate = bootstrap_auc(labels[chosen], run.logits[chosen], women[chosen])
         return {"auc": estimate.value, "low": estimate.low, "high": estimate.high, **counts}
 
     def level(group: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> dict[str, Any]:
@@ -112,13 +121,14 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     labels = np.array([run.table[row].malignant for row in run.rows], np.float64)
     women = len({run.table[row].woman for row in run.rows})
     measured = figures(run)
-    (run.folder / "figures.json").write_text(json.dumps(measured, indent=1), encoding="utf-8")
+    (run.folder / "figures.json").write_text(json.dumps(measured, indent=1, allow_nan=False), encoding="utf-8")
     calibration = calibrations.platt(labels, run.logits)
     points = operating_points(labels, calibrations.apply(calibration, run.logits))
     model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
-    model.load_weights(run.folder / FINAL / WEIGHTS)
+    model.load_weights(run.folder / FINAL / SCORED)
     images = cache.prepare(run.table, config.model.size, config.output / "cache").images[: len(run.rows)]
-    scale = evidence_scale(onnx_graph.write(model, config.model.architecture, config.model.size), images)
+    graph = onnx_graph.write(model, config.model.architecture, config.model.size, looks=config.model.looks)
+    scale = evidence_scale(graph, images)
     protocol = f"out of fold, {len(run.table.folds)} folds by woman, 95 % interval by bootstrap over women"
     metrics = tuple(
         Metric(
@@ -135,6 +145,7 @@ def finish(config: TrainingConfig, run: Run) -> Path:
         version=config.model.version,
         architecture=config.model.architecture,
         size=config.model.size,
+        looks=config.model.looks,
         calibration=calibration,
         operating_points=points,
         default_operating_point=DEFAULT,
@@ -151,16 +162,18 @@ def finish(config: TrainingConfig, run: Run) -> Path:
         card="",
     )
     at_threshold = rates(labels, calibrations.apply(calibration, run.logits), points[0].threshold)
-    card = _card(about, measured, at_threshold)
+    card = _card(about, measured, at_threshold, _SHIPPED[config.model.final])
     about = Description(**{**{name: getattr(about, name) for name in about.__slots__}, "card": card})
     return export(model, about, run.folder / "bundle" / config.model.name)
 
 
-def _card(about: Description, measured: dict[str, Any], at_threshold: tuple[float, float]) -> str:
+def _card(about: Description, measured: dict[str, Any], at_threshold: tuple[float, float], shipped: str) -> str:
     """Fill the model card's template."""
     template = Template(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
 
     def shown(figure: dict[str, Any]) -> str:
+        if figure["auc"] is None:
+            return "too few women, or one class"
         return f"{figure['auc']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
 
     rows = [
@@ -171,6 +184,8 @@ def _card(about: Description, measured: dict[str, Any], at_threshold: tuple[floa
     return template.substitute(
         name=about.name,
         version=about.version,
+        shipped=shipped,
+        looks=_LOOKS[about.looks],
         architecture=about.architecture,
         height=about.size[0],
         width=about.size[1],

@@ -83,8 +83,13 @@ def schedule(config: FitConfig, steps: int, floor: float) -> Any:
     return WarmCosine()
 
 
-def predict(model: Any, images: NDArray[np.uint8], rows: NDArray[np.int64], batch: int = 32) -> NDArray[np.float32]:
-    """Logits of the images at ``rows``, shape (len(rows),)."""
+def predict(
+    model: Any, images: NDArray[np.uint8], rows: NDArray[np.int64], *, looks: int = 1, batch: int = 32
+) -> NDArray[np.float32]:
+    """Logits of the images at ``rows``, shape (len(rows),), by one look or two (see `ModelConfig.looks`)."""
+    if looks == 2:
+        upright = predict(model, images, rows, batch=batch)
+        return (upright + predict(model, images[:, ::-1], rows, batch=batch)) / np.float32(2.0)
     parts = [
         np.asarray(model.predict_on_batch(batched(images[rows[start : start + batch]])))[:, 0]
         for start in range(0, len(rows), batch)

@@ -12,6 +12,8 @@ from mammolens.errors import BundleInvalid, EngineUnavailable
 from mammolens.models.bundle import WEIGHTS, ModelBundle
 from mammolens.types import RawScore
 
+_HALF = np.float32(0.5)
+
 
 class KerasEngine:
     """Runs the network from ``model.weights.h5``.
@@ -49,15 +51,22 @@ class KerasEngine:
                 model.load_weights(path)
             except (OSError, ValueError, KeyError) as error:
                 raise BundleInvalid("The bundle's Keras weights do not fit its architecture.") from error
+        self._looks = manifest.looks
         self._channels_first = keras.config.image_data_format() == "channels_first"
         self._network = keras.Model(model.input, [model.output, model.get_layer(FEATURES).output])
         self._weights: NDArray[np.float32] = model.get_layer("logit").get_weights()[0][:, 0]
 
     def run(self, images: NDArray[np.uint8]) -> list[RawScore]:
         """Score a batch; see `Engine.run`."""
-        batch = np.expand_dims(images.astype(np.float32), 1 if self._channels_first else -1)
-        logits, features = (np.asarray(part) for part in self._network.predict_on_batch(batch))
-        if self._channels_first:
-            features = features.transpose(0, 2, 3, 1)
+        logits, features = self._look(images)
+        if self._looks == 2:
+            again, turned = self._look(images[:, ::-1])
+            logits, features = (logits + again) * _HALF, (features + turned[:, ::-1]) * _HALF
         grids = features @ self._weights / np.float32(features.shape[1] * features.shape[2])
         return [RawScore(float(logit[0]), grid) for logit, grid in zip(logits, grids, strict=True)]
+
+    def _look(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits (N, 1) and last features (N, h, w, C) of a batch."""
+        batch = np.expand_dims(images.astype(np.float32), 1 if self._channels_first else -1)
+        logits, features = (np.asarray(part) for part in self._network.predict_on_batch(batch))
+        return logits, features.transpose(0, 2, 3, 1) if self._channels_first else features
