@@ -114,6 +114,7 @@ def test_interrupted_fit_goes_on_as_it_would_have(
 ) -> None:
     """Power fails between two checkpoints; the second run gives the weights of an undisturbed one."""
     images, labels, split = data
+    settings = replace(settings, fit=replace(settings.fit, learning_rate=1e-4))
     whole = fit.run(settings, images, labels, split, tmp_path / "whole")
 
     class PowerFailure(Exception):

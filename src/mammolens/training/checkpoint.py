@@ -10,8 +10,13 @@ import numpy as np
 from mammolens.errors import TrainingError
 
 
+def _seeds(model: Any) -> list[Any]:
+    """States of the random generators (dropout's), which Keras does not count among the weights."""
+    return [variable for variable in model.variables if "seed" in variable.path]
+
+
 def save(path: Path, model: Any, step: int, digest: str) -> None:
-    """Write weights, optimiser state and position.
+    """Write weights, optimiser state, random state and position.
 
     Parameters
     ----------
@@ -26,6 +31,7 @@ def save(path: Path, model: Any, step: int, digest: str) -> None:
     """
     arrays = {f"w{i}": value for i, value in enumerate(model.get_weights())}
     arrays |= {f"o{i}": np.asarray(v) for i, v in enumerate(model.optimizer.variables)}
+    arrays |= {f"s{i}": np.asarray(v) for i, v in enumerate(_seeds(model))}
     partial = path.with_suffix(".partial.npz")
     np.savez(partial, step=step, digest=digest, **arrays)
     partial.replace(path)
@@ -52,4 +58,6 @@ def restore(path: Path, model: Any, digest: str) -> int:
         model.set_weights([state[f"w{i}"] for i in range(len(model.get_weights()))])
         for i, variable in enumerate(model.optimizer.variables):
             variable.assign(state[f"o{i}"])
+        for i, variable in enumerate(_seeds(model)):
+            variable.assign(state[f"s{i}"])
         return int(state["step"])
