@@ -25,6 +25,7 @@ from mammolens.models import onnx_graph
 from mammolens.models.bundle import load_bundle
 from mammolens.models.efficientnet import build
 from mammolens.training.config import TrainingConfig, load
+from mammolens.training.crossval import SCORED
 
 
 def sessions(config: TrainingConfig, folds: tuple[int, ...]) -> dict[int, object]:
@@ -34,8 +35,8 @@ def sessions(config: TrainingConfig, folds: tuple[int, ...]) -> dict[int, object
     made: dict[int, object] = {}
     for fold in folds:
         model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
-        model.load_weights(config.output / f"fold{fold}" / "model.weights.h5")
-        graph = onnx_graph.write(model, config.model.architecture, config.model.size)
+        model.load_weights(config.output / f"fold{fold}" / SCORED)
+        graph = onnx_graph.write(model, config.model.architecture, config.model.size, looks=config.model.looks)
         made[fold] = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return made
 
@@ -46,7 +47,7 @@ def logit(session: object, image: NDArray[np.uint8]) -> float:
 
 
 def out_of_fold(config: TrainingConfig) -> None:
-    """Print out-of-fold AUCs by the serving road, and with a second look at the picture turned upside down."""
+    """Print out-of-fold AUCs by the serving road."""
     table = DATASETS[config.data.dataset](config.data.folder)
     opened = sessions(config, table.folds)
     with (config.output / "out_of_fold.csv").open(encoding="utf-8") as file:
@@ -57,22 +58,18 @@ def out_of_fold(config: TrainingConfig) -> None:
         if case.path.name not in written:
             continue
         made = preprocess.prepare(read_mammogram(case.path, options), config.model.size)
-        first = logit(opened[case.fold], made.image)
-        second = logit(opened[case.fold], np.ascontiguousarray(made.image[::-1]))
-        rows.append((case, first, second))
-    labels = np.array([case.malignant for case, _, _ in rows], np.float64)
-    women = np.array([case.woman for case, _, _ in rows])
-    breasts = np.array([case.breast for case, _, _ in rows])
-    served, turned = (np.array([row[i] for row in rows]) for i in (1, 2))
-    differences = np.abs(served - np.array([written[case.path.name] for case, _, _ in rows]))
+        rows.append((case, logit(opened[case.fold], made.image)))
+    labels = np.array([case.malignant for case, _ in rows], np.float64)
+    women = np.array([case.woman for case, _ in rows])
+    breasts = np.array([case.breast for case, _ in rows])
+    served = np.array([score for _, score in rows])
+    differences = np.abs(served - np.array([written[case.path.name] for case, _ in rows]))
     print(
         f"images {len(rows)}; |logit served - logit of training|: "
         f"median {np.median(differences):.2g}, 99 % {np.percentile(differences, 99):.2g}, max {differences.max():.2g}"
     )
-    for name, scores in (("one look", served), ("two looks (upside down)", (served + turned) / 2)):
-        image = bootstrap_auc(labels, scores, women)
-        y, s, first_rows = by_group(labels, scores, breasts)
-        print(f"{name}: image {image}, breast {bootstrap_auc(y, s, women[first_rows])}")
+    y, mean, first_rows = by_group(labels, served, breasts)
+    print(f"image {bootstrap_auc(labels, served, women)}, breast {bootstrap_auc(y, mean, women[first_rows])}")
 
 
 def external(config: TrainingConfig, folder: Path) -> None:
