@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.errors import BundleInvalid, EngineUnavailable
+from mammolens.explain.gradcam import evidence_map
 from mammolens.models.bundle import WEIGHTS, ModelBundle
 from mammolens.types import RawScore
 
@@ -62,8 +63,10 @@ class KerasEngine:
         if self._looks == 2:
             again, turned = self._look(images[:, ::-1])
             logits, features = (logits + again) * _HALF, (features + turned[:, ::-1]) * _HALF
-        grids = features @ self._weights / np.float32(features.shape[1] * features.shape[2])
-        return [RawScore(float(logit[0]), grid) for logit, grid in zip(logits, grids, strict=True)]
+        return [
+            RawScore(float(logit[0]), evidence_map(picture, self._weights))
+            for logit, picture in zip(logits, features, strict=True)
+        ]
 
     def _look(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits (N, 1) and last features (N, h, w, C) of a batch."""
