@@ -25,6 +25,13 @@
     │   ├── BundleInvalid            bundle-invalid
     │   ├── BundleTampered           bundle-tampered
     │   └── BundleIncompatible       bundle-incompatible
+    ├── ModelFileError               model-file-error      a model file that can't be imported
+    │   ├── ModelFileUnsafe          model-file-unsafe
+    │   ├── ModelFileMalformed       model-file-malformed
+    │   ├── ModelIncomplete          model-incomplete
+    │   ├── ModelUnsupported         model-unsupported
+    │   ├── ContractUnknown          contract-unknown
+    │   └── ParityFailed             parity-failed
     ├── EngineError                  engine-error
     │   └── EngineUnavailable        engine-unavailable
     ├── ConfigurationError           configuration-error
@@ -188,6 +195,48 @@ class BundleIncompatible(BundleError):
     """The bundle asks for a preprocessing version that this code does not implement."""
 
     code = "bundle-incompatible"
+
+
+class ModelFileError(MammolensError):
+    """A model file that can't be imported."""
+
+    code = "model-file-error"
+
+
+class ModelFileUnsafe(ModelFileError):
+    """The file asks for something that no weights need: code, links out of itself, absurd sizes."""
+
+    code = "model-file-unsafe"
+
+
+class ModelFileMalformed(ModelFileError):
+    """The file is of no known format, or breaks its rules, or holds values that are not numbers."""
+
+    code = "model-file-malformed"
+
+
+class ModelIncomplete(ModelFileError):
+    """A tensor is missing, left over, of another shape, or fits two places; the message names it."""
+
+    code = "model-incomplete"
+
+
+class ModelUnsupported(ModelFileError):
+    """The file is whole, but no network that this road imports."""
+
+    code = "model-unsupported"
+
+
+class ContractUnknown(ModelFileError):
+    """The file can't tell what input it expects or which class is malignant; the message names the option."""
+
+    code = "contract-unknown"
+
+
+class ParityFailed(ModelFileError):
+    """The imported model does not answer as its source does."""
+
+    code = "parity-failed"
 
 
 class EngineError(MammolensError):

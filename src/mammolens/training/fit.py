@@ -245,6 +245,7 @@ def run(
                     values["watch_auc"] = auc(labels[split.watch], predict(model, images, split.watch))
                 values["seconds"] = time.monotonic() - began
                 journal.write(done, values)
+                np.savez(folder / f"epoch{epoch}.npz", *model.get_weights())
                 losses, began = [], time.monotonic()
             if done % config.fit.checkpoint_steps == 0 or done == total:
                 checkpoint.save(saved, model, done, config.digest)

@@ -1,0 +1,1 @@
+"""Models from elsewhere: opened without running their code, loaded whole or refused."""
