@@ -47,8 +47,9 @@ def test_the_demo_gets_its_arguments_and_tells_of_refusals(
     assert asked == [(None, Path("demo-output")), (tmp_path, Path("there"))]
 
 
-def test_a_demo_on_a_missing_path_is_wrong_usage(run: Run, tmp_path: Path) -> None:
-    result = run("demo", tmp_path / "gone")
+@pytest.mark.parametrize("name", ["gone", 5000 * "n"], ids=["missing", "too long to be looked up"])
+def test_a_demo_on_a_missing_path_is_wrong_usage(run: Run, tmp_path: Path, name: str) -> None:
+    result = run("demo", tmp_path / name)
     assert result.exit_code == 2
     assert "INPUT" in result.stderr
 

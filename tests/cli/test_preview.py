@@ -86,6 +86,7 @@ def test_the_input_is_never_overwritten(run: Run, content: bytes, tmp_path: Path
     "arguments",
     [
         ["gone", "out.png"],
+        [5000 * "n", "out.png"],
         ["phantom"],
         ["phantom", "out.jpg"],
         ["phantom", "out.png", "--size", "0"],

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.sequence import Sequence
 
 from mammolens.errors import InputError, MalformedFile, NoPixels, UnsupportedEncoding
@@ -21,6 +20,7 @@ from mammolens.imaging.dicom_header import read_header
 from mammolens.imaging.dicom_pixels import decode_frame, grey, modality_values
 from mammolens.imaging.limits import Limits
 from mammolens.imaging.reading import ReadOptions, read_mammogram
+from mammolens.phantom.transfer import encode_rle
 from mammolens.types import Mammogram
 
 Maker = Callable[..., bytes]
@@ -34,20 +34,6 @@ def pixels_of(data: bytes, frame: int = 0) -> Picture:
     file = open_dicom(data, Limits())
     header = read_header(file, frame)
     return grey(decode_frame(file, header, frame, Limits()), header)
-
-
-def rle(picture: Picture) -> bytes:
-    return RLELosslessEncoder.encode(
-        np.ascontiguousarray(picture).tobytes(),
-        rows=picture.shape[0],
-        columns=picture.shape[1],
-        samples_per_pixel=1,
-        bits_allocated=16,
-        bits_stored=12,
-        pixel_representation=0,
-        photometric_interpretation="MONOCHROME2",
-        number_of_frames=1,
-    )
 
 
 def deflated(data: bytes, level: int = 9) -> bytes:
@@ -67,7 +53,7 @@ def deflated(data: bytes, level: int = 9) -> bytes:
         ("1.2.840.10008.1.2", None),
         ("1.2.840.10008.1.2.1", None),
         ("1.2.840.10008.1.2.2", None),
-        ("1.2.840.10008.1.2.5", rle),
+        ("1.2.840.10008.1.2.5", encode_rle),
         (J + "57", lambda p: imagecodecs.ljpeg_encode(p, bitspersample=12)),
         (J + "70", lambda p: imagecodecs.jpeg8_encode(p, lossless=True, bitspersample=12)),
         (J + "80", imagecodecs.jpegls_encode),
@@ -144,6 +130,34 @@ def test_padding_becomes_the_darkest_value(dicom: Maker) -> None:
     assert pixels_of(several).tolist() == [[10, 10, 10, 20, 30]]
     inverse = dicom(picture, BitsStored=12, PixelPaddingValue=10, PhotometricInterpretation="MONOCHROME1")
     assert pixels_of(inverse).tolist() == [[0, 5, 0, 4075, 4065]]
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.uint32])
+@pytest.mark.parametrize("padding", [(0, 0), (0, 30), (100, 100), (90, 200), (-5, 20), (0, 255), (300, 300)])
+def test_padding_of_any_place_gives_way_to_the_darkest_value_beside_it(
+    dicom: Maker, photometric: str, kind: type[Any], padding: tuple[int, int]
+) -> None:
+    picture = np.random.default_rng(sum(padding)).integers(0, 200, (40, 30)).astype(kind)
+    first, last = (number & 0xFFFF for number in padding) if kind is not np.int16 else padding
+    if last < first:
+        first, last = 0xFFFF, 20  # -5 in an unsigned picture is 65531
+    # More than 16 bits come as float32, which holds fewer.
+    bits = min(16, 8 * picture.itemsize)
+    data = dicom(
+        picture,
+        BitsStored=bits,
+        PhotometricInterpretation=photometric,
+        PixelPaddingValue=first,
+        PixelPaddingRangeLimit=last,
+    )
+    values = picture.astype(np.int64)
+    low, high = min(first, last), max(first, last)
+    padded = (values >= low) & (values <= high)
+    offset = 1 << 15 if kind is np.int16 else 0
+    bright = (1 << bits) - 1 - (values + offset) if photometric == "MONOCHROME1" else values + offset
+    expected = np.where(padded, 0 if padded.all() else bright[~padded].min(), bright)
+    np.testing.assert_array_equal(pixels_of(data), expected)
 
 
 def test_modality_lookup_table_is_applied(dicom: Maker) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mammolens.errors import InputError, NotAMammogram
+from mammolens.errors import InputError, NoBreast, NotAMammogram
 from mammolens.imaging.quality import assess
 from mammolens.imaging.reading import mammogram_from_array, read_mammogram
 
@@ -74,8 +74,27 @@ def ultrasound() -> NDArray[Any]:
     return np.where(inside, np.random.default_rng(2).rayleigh(60, y.shape), 2).clip(0, 255).astype(np.uint8)
 
 
+def ultrasound_panel() -> NDArray[Any]:
+    """A linear probe's rectangular field beside a caption, its deep end fading away unevenly."""
+    y, x = grid(480, 640)
+    speckle = np.random.default_rng(3).rayleigh(60, y.shape)
+    depth = 0.75 + 0.05 * np.sin(40 * x)
+    inside = (x > 0.05) & (x < 0.7) & (y > 0.12) & (y < depth)
+    picture = np.where(inside, cv2.GaussianBlur(speckle, (0, 0), 2.0) * (1.2 - y), 2).clip(0, 255).astype(np.uint8)
+    return cv2.putText(picture, "L12-3  35 mm", (460, 40), 0, 0.7, 230, 2)
+
+
+def trunk_slice() -> NDArray[Any]:
+    """A trunk from one side of the picture to the other, with a dark middle, as in coronal MR."""
+    y, x = grid(400, 400)
+    bright = 140 + 30 * np.sin(12 * x) * np.sin(9 * y)
+    return np.where(np.hypot((x - 0.5) / 0.32, (y + 0.1) / 0.6) < 1.0, 3, bright).astype(np.uint8)
+
+
 @pytest.mark.parametrize(
-    "make", [noise, text_page, chart, bars, head_slice, chest, landscape, ultrasound], ids=lambda make: make.__name__
+    "make",
+    [noise, text_page, chart, bars, head_slice, chest, landscape, ultrasound, ultrasound_panel, trunk_slice],
+    ids=lambda make: make.__name__,
 )
 def test_pictures_of_something_else_are_refused(make: Callable[[], NDArray[Any]]) -> None:
     with pytest.raises(InputError) as refusal:
@@ -133,6 +152,28 @@ def test_a_breast_that_fills_the_picture_is_warned_of(breast: Maker) -> None:
     # The half ellipse without its ends: the far outline is there, next to no air is left around it.
     _, notices = assess(breast(1200, 1000)[150:1050, :680])
     assert [notice.code for notice in notices] == ["cropped-region"]
+
+
+@pytest.mark.parametrize("margin", [0, 60])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_breast_cut_off_by_the_upper_border_passes_with_a_square_corner_there(
+    breast: Maker, mirrored: bool, margin: int
+) -> None:
+    """An axilla as wide as the breast reaches the picture's border: the corner is full, but not in mid-air."""
+    picture = breast(640, 512, mirrored=mirrored)
+    picture[:320] = picture[320]
+    found, notices = assess(np.pad(picture, margin))
+    assert notices == ()
+    assert found.chest_wall == ("right" if mirrored else "left")
+
+
+def test_the_same_square_corner_in_mid_air_is_no_breast(breast: Maker) -> None:
+    picture = breast(640, 512)
+    picture[:320] = picture[320]
+    picture[:60] = 0
+    picture[5, 500] = 4000  # a speck, so that the air above and beyond is no padding
+    with pytest.raises(NoBreast, match="square corners"):
+        assess(picture)
 
 
 @pytest.mark.slow

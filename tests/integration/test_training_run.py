@@ -75,14 +75,14 @@ def test_training_survives_kill_and_ends_in_a_bundle_that_answers(tmp_path: Path
     configuration.write_text(CONFIGURATION)
 
     first = train(configuration)
-    checkpoint = tmp_path / "run" / "fold2" / "checkpoint.npz"
+    checkpoint = tmp_path / "run" / "fold2-seed1" / "checkpoint.npz"
     deadline = time.monotonic() + 300
     while not checkpoint.exists() and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert checkpoint.exists()
-    weights = tmp_path / "run" / "fold1" / "model.weights.h5"
+    weights = tmp_path / "run" / "fold1-seed1" / "model.weights.h5"
     fitted = weights.stat().st_mtime_ns
 
     second = train(configuration)

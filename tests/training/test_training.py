@@ -17,6 +17,7 @@ from mammolens.training.augment import augment  # noqa: E402
 
 SIZE = (64, 48)
 REPOSITORY = Path(__file__).resolve().parents[2]
+MODEL = '[model]\nname="a"\narchitecture="b"\nsize=[1,2]\nimagenet="c"\n'
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> config.TrainingConfig:
     source = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
     source.save_weights(folder / "random.weights.h5")
     return config.TrainingConfig(
-        model=config.ModelConfig("tiny", "efficientnet-b0", SIZE, folder / "random.weights.h5"),
+        model=config.ModelConfig(
+            "tiny", "efficientnet-b0", SIZE, folder / "random.weights.h5", frozen=("stem", "block1", "block2")
+        ),
         data=config.DataConfig("rsna-640", folder),
         fit=config.FitConfig(epochs=2, batch_size=8, learning_rate=1e-3, checkpoint_steps=2),
         output=folder / "run",
@@ -40,11 +43,7 @@ def data() -> tuple[np.ndarray, np.ndarray, fit.Split]:
     labels = np.tile([0.0, 1.0], 20).astype(np.float32)
     images = random.integers(60, 120, (40, *SIZE)).astype(np.uint8)
     images[labels > 0, 20:40, 10:30] += 100
-    return (
-        images,
-        labels,
-        fit.Split("tiny", np.arange(32), np.arange(32, 40), epochs=2, frozen=("stem", "block1", "block2")),
-    )
+    return images, labels, fit.Split("tiny", np.arange(32), np.arange(32, 40))
 
 
 def test_configuration_of_the_shipped_model_loads() -> None:
@@ -59,7 +58,12 @@ def test_configuration_of_the_shipped_model_loads() -> None:
         ("[model]\nname = 1 =", "TOML"),
         ("x = 1\n[y]\n", "unknown"),
         ("[data]\n[fit]\n", "model"),
-        ('[model]\nname="a"\narchitecture="b"\nsize=[1,2]\nimagenet="c"\nsurprise=1\n[data]\n[fit]\n', "surprise"),
+        (MODEL + "surprise=1\n[data]\n[fit]\n", "surprise"),
+        (MODEL + '[fit]\nepochs=1\n[data]\nfolder="d"\n', "data"),
+        (MODEL + 'final="best"\n[fit]\nepochs=1\n[data]\n', "final"),
+        (MODEL + "looks=3\n[fit]\nepochs=1\n[data]\n", "looks"),
+        (MODEL + "[fit]\nepochs=2\nlow_epochs=1\n[data]\n", "low_size"),
+        (MODEL + "[fit]\nepochs=2\nshared_epochs=1\n[data]\n", "shared_epochs"),
     ],
 )
 def test_wrong_configuration_says_what_is_wrong(tmp_path: Path, text: str, named: str) -> None:
@@ -69,22 +73,49 @@ def test_wrong_configuration_says_what_is_wrong(tmp_path: Path, text: str, named
         config.load(path)
 
 
+def test_digest_tells_runs_apart_by_what_their_weights_depend_on(settings: config.TrainingConfig) -> None:
+    def changed(room: str, **values: object) -> str:
+        return replace(settings, **{room: replace(getattr(settings, room), **values)}).digest
+
+    # By hand: SHA-256 of the sorted JSON without output, paths, names and what only reports or saves.
+    same = config.TrainingConfig(
+        config.ModelConfig(
+            "other", "efficientnet-b0", (64, 48), Path("x"), "9", ("stem", "block1", "block2"), 2, "average"
+        ),
+        config.DataConfig("rsna-640", Path("elsewhere")),
+        config.FitConfig(epochs=2, batch_size=8, learning_rate=1e-3, checkpoint_steps=7, watch_epochs=3, seeds=(3, 4)),
+        Path("there"),
+    )
+    assert settings.digest == same.digest == "6603a2ad7f9851b7"
+    others = [
+        changed("fit", epochs=3),
+        changed("fit", low_epochs=1),
+        changed("fit", low_size=(32, 32)),
+        changed("model", frozen=()),
+        changed("model", size=(48, 64)),
+        changed("data", dataset="other"),
+    ]
+    assert len({settings.digest, *others}) == 7
+
+
 def test_batches_depend_on_seed_and_step_alone(
     settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split]
 ) -> None:
     images, labels, split = data
-    one, two = (fit.Batches(images, labels, split, settings.fit) for _ in range(2))
+    one, two = (fit.Batches(images, labels, split, settings.fit, 1) for _ in range(2))
     for _ in range(3):
         one(5)
     np.testing.assert_array_equal(one(6)[0], two(6)[0])
     assert not np.array_equal(one(6)[0], one(7)[0])
+    other = fit.Batches(images, labels, split, settings.fit, 2)
+    assert not np.array_equal(one(6)[0], other(6)[0])
 
 
 def test_an_epoch_shows_every_image_once(
     settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split]
 ) -> None:
     images, _, split = data
-    batches = fit.Batches(images, np.arange(40, dtype=np.float32), split, settings.fit)
+    batches = fit.Batches(images, np.arange(40, dtype=np.float32), split, settings.fit, 1)
     seen = np.concatenate([batches(step)[1][:, 0] for step in range(batches.per_epoch)])
     assert sorted(seen.astype(int)) == split.fit.tolist()
 
@@ -93,7 +124,7 @@ def test_head_starts_at_the_linear_probe_and_fitting_learns(
     settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
 ) -> None:
     images, labels, split = data
-    model = fit.run(settings, images, labels, split, tmp_path)
+    model = fit.run(settings, images, labels, split, tmp_path, 1)
     logits = fit.predict(model, images, split.watch)
     assert logits[labels[split.watch] > 0].min() > logits[labels[split.watch] == 0].max()
     with (tmp_path / "log.csv").open() as file:
@@ -104,6 +135,12 @@ def test_head_starts_at_the_linear_probe_and_fitting_learns(
     frozen = model.get_layer("block2a_dwconv")
     reference = fit.start(settings, images, labels, split, 8).get_layer("block2a_dwconv")
     np.testing.assert_array_equal(frozen.get_weights()[0], reference.get_weights()[0])
+    with np.load(tmp_path / "epoch1.npz") as first, np.load(tmp_path / "epoch2.npz") as last:
+        weights = model.get_weights()
+        assert len(first.files) == len(last.files) == len(weights)
+        assert not all(np.array_equal(first[name], last[name]) for name in last.files)
+        for name, value in zip(last.files, weights, strict=True):
+            np.testing.assert_array_equal(last[name], value)
 
 
 def test_interrupted_fit_goes_on_as_it_would_have(
@@ -115,7 +152,7 @@ def test_interrupted_fit_goes_on_as_it_would_have(
     """Power fails between two checkpoints; the second run gives the weights of an undisturbed one."""
     images, labels, split = data
     settings = replace(settings, fit=replace(settings.fit, learning_rate=1e-4))
-    whole = fit.run(settings, images, labels, split, tmp_path / "whole")
+    whole = fit.run(settings, images, labels, split, tmp_path / "whole", 1)
 
     class PowerFailure(Exception):
         pass
@@ -130,8 +167,8 @@ def test_interrupted_fit_goes_on_as_it_would_have(
     with monkeypatch.context() as patch:
         patch.setattr(fit.Batches, "__call__", failing)
         with pytest.raises(PowerFailure):
-            fit.run(settings, images, labels, split, tmp_path / "cut")
-    resumed = fit.run(settings, images, labels, split, tmp_path / "cut")
+            fit.run(settings, images, labels, split, tmp_path / "cut", 1)
+    resumed = fit.run(settings, images, labels, split, tmp_path / "cut", 1)
     a, b = fit.predict(whole, images, split.watch), fit.predict(resumed, images, split.watch)
     np.testing.assert_allclose(a, b, atol=2e-2 * float(np.abs(a).max()))
 
@@ -140,46 +177,72 @@ def test_low_epochs_come_first_and_the_model_ends_at_full_size(
     settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
 ) -> None:
     images, labels, split = data
-    small = replace(settings, fit=replace(settings.fit, low_size=(32, 32)))
-    split = replace(split, low_epochs=1)
-    batches = fit.Batches(images, labels, split, small.fit)
+    small = replace(settings, fit=replace(settings.fit, low_size=(32, 32), low_epochs=1))
+    batches = fit.Batches(images, labels, split, small.fit, 1)
     assert [batches(step)[0].shape[1:3] for step in (0, 3, 4)] == [(32, 32), (32, 32), SIZE]
-    model = fit.run(small, images, labels, split, tmp_path)
+    model = fit.run(small, images, labels, split, tmp_path, 1)
     assert model.input_shape[1:3] == SIZE
 
 
-def test_no_fold_starts_from_weights_that_have_seen_its_women(settings: config.TrainingConfig) -> None:
+def test_each_fold_holds_out_its_own_women_and_the_final_fit_nobody() -> None:
     from mammolens.datasets import Case, CaseTable
-    from mammolens.training.crossval import FINAL, halves, splits
+    from mammolens.training.crossval import FINAL, splits
 
     table = CaseTable("t", [Case(Path(f"{i}.png"), str(i), "L", "CC", i % 2 == 0, fold=1 + i % 4) for i in range(16)])
-    rows = np.arange(16)
-    shared = replace(settings, fit=replace(settings.fit, shared_epochs=3))
-    seen = {settings.output / half.name / "model.weights.h5": set(half.fit) for half in halves(table, rows, shared)}
-    made = splits(table, rows, shared)
-    assert [split.name for split in made] == ["fold1", "fold2", "fold3", "fold4", FINAL]
-    for split in made[:-1]:
-        assert split.begin is not None
-        assert not seen[split.begin] & set(split.watch)
-        assert set(split.fit) | set(split.watch) == set(rows)
-        assert not set(split.fit) & set(split.watch)
-    assert splits(table, rows, settings)[0].begin is None
+    rows = np.delete(np.arange(16), 5)  # one image was refused: indices are into what is left
+    *made, final = splits(table, rows)
+    assert [split.name for split in made] == ["fold1", "fold2", "fold3", "fold4"]
+    for fold, split in enumerate(made, 1):
+        assert {table[rows[index]].fold for index in split.watch} == {fold}
+        assert fold not in {table[rows[index]].fold for index in split.fit}
+        assert sorted([*split.fit, *split.watch]) == list(range(15))
+    assert (final.name, final.fit.tolist(), final.watch.tolist()) == (FINAL, list(range(15)), [])
+
+
+def test_mean_of_weights_is_taken_tensor_by_tensor(settings: config.TrainingConfig, tmp_path: Path) -> None:
+    from mammolens.models.efficientnet import build
+    from mammolens.training.crossval import average
+
+    model = build("efficientnet-b0", SIZE, folded=True, dropout=0.0)
+    shapes = [weight.shape for weight in model.get_weights()]
+    for number in (1.0, 4.0):
+        model.set_weights([np.full(shape, number, np.float32) for shape in shapes])
+        model.save_weights(tmp_path / f"{number:.0f}.weights.h5")
+    target = tmp_path / "mean" / "scored.weights.h5"
+    average(settings, [tmp_path / "1.weights.h5", tmp_path / "4.weights.h5"], target)
+    model.load_weights(target)
+    assert all((weight == 2.5).all() for weight in model.get_weights())
 
 
 def test_checkpoint_of_another_configuration_is_refused(
     settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
 ) -> None:
     images, labels, split = data
-    other = replace(settings, fit=replace(settings.fit, dropout=0.1))
-    fit.run(other, images, labels, replace(split, epochs=1), tmp_path)
+    other = replace(settings, fit=replace(settings.fit, dropout=0.1, epochs=1))
+    fit.run(other, images, labels, split, tmp_path, 1)
     with pytest.raises(TrainingError, match="another configuration"):
-        fit.run(settings, images, labels, split, tmp_path)
+        fit.run(settings, images, labels, split, tmp_path, 1)
 
 
-def test_checkpoint_is_replaced_whole(
-    tmp_path: Path, settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split]
+def test_fits_of_another_configuration_are_not_taken_for_this_ones(
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
 ) -> None:
-    model = fit.make_model(settings, data[2], SIZE, 4)
+    from mammolens.training.crossval import _fit_one
+
+    images, labels, split = data
+    here = replace(settings, output=tmp_path)
+    (tmp_path / "tiny-seed1").mkdir()
+    done = tmp_path / "tiny-seed1" / "done.json"
+    done.write_text(f'{{"digest": "{here.digest}"}}')
+    _fit_one(here, images, labels, split, 1)
+    assert not (tmp_path / "tiny-seed1" / "model.weights.h5").exists(), "a finished fit was fitted again"
+    done.write_text('{"digest": "0000000000000000"}')
+    with pytest.raises(TrainingError, match="another configuration"):
+        _fit_one(here, images, labels, split, 1)
+
+
+def test_checkpoint_is_replaced_whole(tmp_path: Path, settings: config.TrainingConfig) -> None:
+    model = fit.make_model(settings, SIZE, 4)
     path = tmp_path / "checkpoint.npz"
     checkpoint.save(path, model, 3, "d")
     checkpoint.save(path, model, 4, "d")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -90,9 +91,9 @@ def _files(source: Path, out: Path) -> list[tuple[str, Path]]:
     """Titles and paths of a file or of all files of a folder; results of an earlier run are left out."""
     from mammolens.cli.files import find, identity
 
-    if source.is_file():
+    if os.path.isfile(source):  # unlike Path.is_file, False where the path can't be looked up
         return [(source.name, source)]
-    found = list(find(source, {identity(out)} - {None})) if source.is_dir() else []
+    found = list(find(source, (identity(out),))) if os.path.isdir(source) else []
     if not found:
         raise FileMissing("There is no file at that place. Name a mammogram or a folder that holds some.")
     return [(path.relative_to(source).as_posix(), path) for path in found]

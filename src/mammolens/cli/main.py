@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,7 @@ def demo(
 
     The generated examination has four views; none of it comes from a patient.
     """
-    if source is not None and not source.exists():
+    if source is not None and not os.path.exists(source):  # unlike Path.exists, False where it can't be looked up
         raise typer.BadParameter("is no file or folder, or can't be opened.", param_hint="INPUT")
     from mammolens.cli.demo import run_demo
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -46,9 +47,9 @@ def preview(
 
 
 def _check(source: Path, target: Path) -> None:
-    if not source.is_file():
+    if not os.path.isfile(source):  # unlike Path.is_file, False where the path can't be looked up
         raise typer.BadParameter("is no file, or can't be opened.", param_hint="IN")
-    if target.suffix.lower() != ".png" or target.is_dir():
+    if target.suffix.lower() != ".png" or os.path.isdir(target):
         raise typer.BadParameter("must be a file whose name ends in .png.", param_hint="OUT.png")
     if files.identity(source) == files.identity(target):
         raise typer.BadParameter("is the input, which is never overwritten.", param_hint="OUT.png")

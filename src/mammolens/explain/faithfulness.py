@@ -89,32 +89,17 @@ def deletion_curve(
     ConfigurationError
         If the shapes differ, a number is below 1 or the picture is all 0.
     """
-    if image.shape != heatmap.shape or image.ndim != 2:
-        raise ConfigurationError("The picture and the heat map must be planes of one size.")
     if min(steps, cell, orders) < 1:
         raise ConfigurationError("Steps, cell and orders must be at least 1.")
-    breast = image > 0
-    heat, present = _cell_sums(heatmap, cell), _cell_sums(breast, cell)
-    candidates = np.flatnonzero(present.ravel() > 0)
-    if candidates.size == 0:
-        raise ConfigurationError("There is nothing to delete: the picture is 0 throughout.")
-    fill = np.median(image[breast]).astype(image.dtype)
-    ranked = candidates[np.argsort(-heat.ravel()[candidates], kind="stable")]
+    ranked = _ranked(image, heatmap, cell)
+    # Drawn from the cells in their own order, so that two maps of one picture are held against the same orders.
+    candidates = np.sort(ranked)
     generator = np.random.default_rng(seed)
-
-    def curve(order: NDArray[np.intp]) -> NDArray[np.float64]:
-        scores = []
-        for step in range(steps + 1):
-            gone = np.zeros(heat.size, bool)
-            gone[order[: round(order.size * step / steps)]] = True
-            deleted = np.kron(gone.reshape(heat.shape), np.ones((cell, cell), bool))
-            deleted = deleted[: image.shape[0], : image.shape[1]] & breast
-            scores.append(float(score(np.where(deleted, fill, image))))
-        return np.array(scores, np.float64)
-
     fractions = np.linspace(0.0, 1.0, steps + 1)
-    scores = curve(ranked)
-    random_scores = np.mean([curve(generator.permutation(candidates)) for _ in range(orders)], axis=0)
+    scores = _scores(score, image, ranked, steps, cell)
+    random_scores = np.mean(
+        [_scores(score, image, generator.permutation(candidates), steps, cell) for _ in range(orders)], axis=0
+    )
     return DeletionCurve(
         fractions=fractions,
         scores=scores,
@@ -122,6 +107,34 @@ def deletion_curve(
         area=float(np.trapezoid(scores, fractions)),
         random_area=float(np.trapezoid(random_scores, fractions)),
     )
+
+
+def _ranked(image: NDArray[Any], heatmap: NDArray[np.float32], cell: int) -> NDArray[np.intp]:
+    """Flat indices of the cells that can be deleted, those with most heat first."""
+    if image.shape != heatmap.shape or image.ndim != 2:
+        raise ConfigurationError("The picture and the heat map must be planes of one size.")
+    heat, present = _cell_sums(heatmap, cell), _cell_sums(image > 0, cell)
+    candidates = np.flatnonzero(present.ravel() > 0)
+    if candidates.size == 0:
+        raise ConfigurationError("There is nothing to delete: the picture is 0 throughout.")
+    return candidates[np.argsort(-heat.ravel()[candidates], kind="stable")]
+
+
+def _scores(
+    score: Callable[[NDArray[Any]], float], image: NDArray[Any], order: NDArray[np.intp], steps: int, cell: int
+) -> NDArray[np.float64]:
+    """Scores as cells go in an order (of their flat indices), shape (steps + 1,)."""
+    breast = image > 0
+    fill = np.median(image[breast]).astype(image.dtype)
+    rows, columns = (-(-side // cell) for side in image.shape)
+    scores = []
+    for step in range(steps + 1):
+        gone = np.zeros(rows * columns, bool)
+        gone[order[: round(order.size * step / steps)]] = True
+        deleted = np.kron(gone.reshape(rows, columns), np.ones((cell, cell), bool))
+        deleted = deleted[: image.shape[0], : image.shape[1]] & breast
+        scores.append(float(score(np.where(deleted, fill, image))))
+    return np.array(scores, np.float64)
 
 
 def _cell_sums(plane: NDArray[Any], cell: int) -> NDArray[np.float64]:

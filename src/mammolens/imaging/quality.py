@@ -32,6 +32,7 @@ _BEYOND_WALL, _COVER_BEYOND_WALL = 0.25, 0.3
 _LEAST_PEAK, _LEAST_FALL = 0.72, 0.25
 _LEAST_SOLIDITY = 0.6
 _MOST_FILL = 0.955
+_CORNER, _MOST_CORNER, _IN_MID_AIR = 0.15, 0.7, 0.03
 _AIR_FOR_JUDGEMENT, _BRIGHTEST_AIR = 0.12, 0.12
 _LEAST_DARK_AIR, _ROUGHEST_AIR = 0.3, 0.015
 _CROPPED_AIR, _CROPPED_AREA, _LEAST_CUT_OUT = 0.1, 0.9, 0.5
@@ -60,6 +61,10 @@ class Shape:
         Median deviation of those dark pixels from their median.
     fill : float
         Share of its box that the breast covers.
+    far_corners : float
+        Cover of the emptier one of the box's two corners away from the chest wall, each 15 % of the sides.
+    air_corner : float
+        Cover of the fuller one of these, of those around which the picture goes on both ways; 0 without such a one.
     """
 
     wall: float
@@ -70,6 +75,8 @@ class Shape:
     dark_air: float
     air_roughness: float
     fill: float
+    far_corners: float
+    air_corner: float
 
 
 def look(pixels: NDArray[Any]) -> NDArray[np.float32]:
@@ -186,6 +193,9 @@ def describe(breast: Breast, scaled: NDArray[np.float32], size: tuple[int, int])
         whole[top:bottom, left:right] = _nearest(breast.mask, right - left, bottom - top)
     around = scaled[cv2.dilate(whole, np.ones((9, 9), np.uint8)) == 0]
     dark = around[around < _BRIGHTEST_AIR]
+    corners = _far_corners(mask)
+    above, below, beyond = _margins(scaled, (left, top, right, bottom), breast.chest_wall)
+    in_air = [share for share, gap in zip(corners, (above, below), strict=True) if min(gap, beyond) > _IN_MID_AIR]
     return Shape(
         wall=max(float(cover[:strip].max()), _wall_within(cover, strip)),
         peak=float(cover[: max(1, width // 2)].max()),
@@ -195,7 +205,36 @@ def describe(breast: Breast, scaled: NDArray[np.float32], size: tuple[int, int])
         dark_air=dark.size / max(around.size, 1),
         air_roughness=float(np.median(np.abs(dark - np.median(dark)))) if dark.size else 0.0,
         fill=float(cover.mean()),
+        far_corners=min(corners),
+        air_corner=max(in_air, default=0.0),
     )
+
+
+def _far_corners(mask: NDArray[np.uint8]) -> tuple[float, float]:
+    """Cover of the upper and the lower corner away from the chest wall, which is to the left."""
+    height, width = (max(1, round(_CORNER * side)) for side in mask.shape)
+    return float((mask[:height, -width:] > 0).mean()), float((mask[-height:, -width:] > 0).mean())
+
+
+def _margins(
+    scaled: NDArray[np.float32], box: tuple[int, int, int, int], chest_wall: str
+) -> tuple[float, float, float]:
+    """How far the picture goes on above, below and beyond a box's far end, as shares of its sides.
+
+    Lines of one single value at the picture's border are padding, and no part of it.
+    """
+    first_row, end_row = _unpadded(np.ptp(scaled, axis=1))
+    first_column, end_column = _unpadded(np.ptp(scaled, axis=0))
+    height, width = end_row - first_row, end_column - first_column
+    left, top, right, bottom = box
+    beyond = end_column - right if chest_wall == "left" else left - first_column
+    return (top - first_row) / height, (end_row - bottom) / height, beyond / width
+
+
+def _unpadded(spreads: NDArray[np.float32]) -> tuple[int, int]:
+    """First line with more than one value, and the one after the last; all lines where there is none."""
+    varied = np.flatnonzero(spreads > 0)
+    return (int(varied[0]), int(varied[-1]) + 1) if varied.size else (0, len(spreads))
 
 
 def _nearest(mask: NDArray[np.uint8], width: int, height: int) -> NDArray[Any]:
@@ -220,6 +259,10 @@ def _judged(breast: Breast, shape: Shape) -> tuple[Notice, ...]:
     if (shape.fall < _LEAST_FALL and breast.area < _LEAST_CUT_OUT) or shape.fill > _MOST_FILL:
         raise NoBreast(
             f"The largest object in the picture is a bar or fills a box; no outline of a breast can be seen. {_ADVICE}"
+        )
+    if shape.far_corners > _MOST_CORNER or shape.air_corner > _MOST_CORNER:
+        raise NoBreast(
+            f"The largest object in the picture ends in square corners, where a breast's outline is round. {_ADVICE}"
         )
     if shape.solidity < _LEAST_SOLIDITY:
         raise NoBreast(f"The largest object in the picture is not of a breast's shape. {_ADVICE}")

@@ -8,7 +8,9 @@ bounded child.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from mammolens.imaging.dicom_file import open_dicom
 from mammolens.imaging.dicom_header import DicomHeader, read_header
 from mammolens.imaging.dicom_pixels import decode_frame, grey, padding_hides
 from mammolens.imaging.gate import check_header, header_notices
-from mammolens.imaging.limits import Limits
+from mammolens.imaging.options import ReadOptions
 from mammolens.imaging.quality import assess, check_size, look
 from mammolens.imaging.raster import read_jpeg, read_png
 from mammolens.imaging.resolution import halved, halvings
@@ -29,37 +31,12 @@ from mammolens.imaging.sniff import sniff
 from mammolens.imaging.source import file_bytes
 from mammolens.types import Mammogram, Notice
 
+__all__ = ["ReadOptions", "mammogram_from_array", "read_mammogram", "turned"]
+
 _HEAD = 256
+_WORTH_A_THREAD = 1 << 20
 _NEGATIVE = Notice("negative-turned", "The picture is a negative (dark tissue on bright ground); it was turned.")
 _COLOUR = Notice("colour", "The picture is stored in colour; its brightness was taken.")
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How a file is read.
-
-    Attributes
-    ----------
-    any_modality : bool
-        Skip the quality gate: whatever can be decoded is read.
-    frame : int or None
-        Frame of a multi-frame file, from 0; the central one where ``None``.
-    min_size : tuple of int or None
-        ``(height, width)`` of the model input that the picture is for. The picture is
-        then halved as often as that allows (`mammolens.imaging.resolution`); JPEG 2000 is
-        decoded so.
-    limits : Limits
-        What the file may ask for.
-    """
-
-    any_modality: bool = False
-    frame: int | None = None
-    min_size: tuple[int, int] | None = None
-    limits: Limits = field(default_factory=Limits.from_settings)
-
-    def for_model(self, size: tuple[int, int]) -> ReadOptions:
-        """Return the same options for a model input of ``size`` (height, width)."""
-        return replace(self, min_size=size)
 
 
 def read_mammogram(source: Path | str | bytes, options: ReadOptions | None = None) -> Mammogram:
@@ -88,12 +65,12 @@ def read_mammogram(source: Path | str | bytes, options: ReadOptions | None = Non
     options = ReadOptions() if options is None else options
     data = file_bytes(source, options.limits)
     kind = sniff(data[:_HEAD])
-    digest = hashlib.sha256(data).hexdigest()
+    digest = _digest(data)
     if kind == "dicom":
         return _read_dicom(data, digest, options)
     picture = read_png(data, options.limits) if kind == "png" else read_jpeg(data, options.limits)
     height, width = picture.values.shape
-    plain = Mammogram(picture.values, height, width, sha256=digest, source=kind)
+    plain = Mammogram(picture.values, height, width, sha256=digest(), source=kind)
     return _gated(_fitted(plain, options.min_size), picture.colour, options.any_modality)
 
 
@@ -138,7 +115,28 @@ def _fitted(plain: Mammogram, min_size: tuple[int, int] | None) -> Mammogram:
     return replace(plain, pixels=halved(plain.pixels, times), reduction=plain.reduction << times)
 
 
-def _read_dicom(data: bytes, digest: str, options: ReadOptions) -> Mammogram:
+def _digest(data: bytes) -> Callable[[], str]:
+    """SHA-256 of a file; of a large one on a thread of its own, while the decoder works."""
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(hashlib.sha256(data).hexdigest()))
+    try:
+        if len(data) < _WORTH_A_THREAD:
+            thread.run()
+            return found.pop
+        thread.start()
+    except RuntimeError:
+        # No room for a thread: then it takes its turn.
+        thread.run()
+        return found.pop
+
+    def result() -> str:
+        thread.join()
+        return found.pop()
+
+    return result
+
+
+def _read_dicom(data: bytes, digest: Callable[[], str], options: ReadOptions) -> Mammogram:
     file = open_dicom(data, options.limits)
     if file.pixels is None:
         raise NoPixels("This DICOM object holds no pixels. Give an image object.")
@@ -156,7 +154,7 @@ def _read_dicom(data: bytes, digest: str, options: ReadOptions) -> Mammogram:
     notices = header_notices(header, frame)
     if stored.colour:
         notices.append(_COLOUR)
-    plain = _described(grey(stored, header), header, stored.reduction, digest, notices)
+    plain = _described(grey(stored, header), header, stored.reduction, digest(), notices)
     return _gated(_fitted(plain, options.min_size), 0.0, options.any_modality)
 
 

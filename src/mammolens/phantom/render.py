@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.phantom import lesions
-from mammolens.phantom.anatomy import FIELD_HEIGHT, FIELD_WIDTH, VIEWS, position, project, woman
+from mammolens.phantom.anatomy import FIELD_HEIGHT, FIELD_WIDTH, VIEWS, Projection, Woman, position, project, woman
 from mammolens.phantom.textures import Grid, Plane
 from mammolens.phantom.tissue import draw_nipple, draw_tissue
 
@@ -106,35 +106,19 @@ def make(
     """
     _check(view, laterality, lesion, rows, columns, seed)
     spacing = max(FIELD_HEIGHT / rows, FIELD_WIDTH / columns)
-    reduction = max(1, round(_COARSE / spacing))
-    grid = Grid(-(-rows // reduction), -(-columns // reduction), spacing * reduction)
     subject = woman(seed)
     # Streams of their own, so that the same breast with and without a lesion differs in the lesion alone.
     rng, lesion_rng, noise_rng = (
         np.random.default_rng([seed, stream, VIEWS.index(view), "LR".index(laterality)]) for stream in (2, 3, 4)
     )
     projection = project(subject, view, rng)
-
-    breast, tissue = draw_tissue(rng, grid, subject, projection)
-    found: list[tuple[str, tuple[float, float], float]] = []
-    if lesion in ("mass", "both"):
-        centre = position(subject.mass, projection, view)
-        opacity, reach = lesions.spiculated_mass(lesion_rng, grid, centre, subject.mass_radius)
-        tissue += np.float32(0.30) * opacity * breast
-        found.append(("mass", centre, reach))
-
-    enlarged = cv2.resize(tissue, (grid.columns * reduction, grid.rows * reduction), interpolation=cv2.INTER_CUBIC)
-    picture = np.array(enlarged[:rows, :columns], dtype=np.float32)
-    if lesion in ("calcifications", "both"):
-        centre = position(subject.calcifications, projection, view)
-        specks = lesions.microcalcifications(lesion_rng, centre, projection.nipple)
-        lesions.stamp(picture, specks, spacing, 0.42)
-        found.append(("calcifications", centre, lesions.CLUSTER / 2))
-
-    mask = Grid(rows, columns, spacing).polygon(projection.outline) > 0.5
-    mask |= draw_nipple(Grid(rows, columns, spacing), projection) > 0.5
+    field = Grid(rows, columns, spacing)
+    places = _places(lesion, subject, projection, view)
+    picture, reaches = _attenuation(rng, lesion_rng, field, subject, projection, places)
+    mask = field.polygon(projection.outline) > 0.5
+    mask |= draw_nipple(field, projection) > 0.5
     pixels = _expose(noise_rng, picture)
-    boxes = tuple(_lesion(kind, centre, reach, spacing, (rows, columns)) for kind, centre, reach in found)
+    boxes = tuple(_lesion(kind, places[kind], reach, spacing, (rows, columns)) for kind, reach in reaches.items())
     if laterality == "R":
         pixels, mask = np.ascontiguousarray(pixels[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
         boxes = tuple(_mirrored(box, columns) for box in boxes)
@@ -175,6 +159,39 @@ def _check(view: str, laterality: str, lesion: str | None, rows: int, columns: i
         raise ValueError(f"rows and columns must be at least {_SMALLEST}")
     if seed < 0:
         raise ValueError("seed must not be negative")
+
+
+def _places(lesion: str | None, subject: Woman, projection: Projection, view: str) -> dict[str, tuple[float, float]]:
+    """Where each kind of lesion that is asked for lies in a view, millimetres."""
+    offsets = {"mass": subject.mass, "calcifications": subject.calcifications}
+    return {kind: position(offset, projection, view) for kind, offset in offsets.items() if lesion in (kind, "both")}
+
+
+def _attenuation(
+    rng: np.random.Generator,
+    lesion_rng: np.random.Generator,
+    field: Grid,
+    subject: Woman,
+    projection: Projection,
+    places: dict[str, tuple[float, float]],
+) -> tuple[Plane, dict[str, float]]:
+    """Draw tissue and lesions: grey values from 0 to about 1 on ``field``, and each lesion's reach in millimetres."""
+    reduction = max(1, round(_COARSE / field.step))
+    # Tissue and masses have no detail that a coarser grid would miss; specks have.
+    coarse = Grid(-(-field.rows // reduction), -(-field.columns // reduction), field.step * reduction)
+    breast, tissue = draw_tissue(rng, coarse, subject, projection)
+    reaches: dict[str, float] = {}
+    if "mass" in places:
+        opacity, reach = lesions.spiculated_mass(lesion_rng, coarse, places["mass"], subject.mass_radius)
+        tissue += np.float32(0.30) * opacity * breast
+        reaches["mass"] = reach
+    enlarged = cv2.resize(tissue, (coarse.columns * reduction, coarse.rows * reduction), interpolation=cv2.INTER_CUBIC)
+    picture = np.array(enlarged[: field.rows, : field.columns], dtype=np.float32)
+    if "calcifications" in places:
+        specks = lesions.microcalcifications(lesion_rng, places["calcifications"], projection.nipple)
+        lesions.stamp(picture, specks, field.step, 0.42)
+        reaches["calcifications"] = lesions.CLUSTER / 2
+    return picture, reaches
 
 
 def _expose(rng: np.random.Generator, picture: Plane) -> NDArray[np.uint16]:

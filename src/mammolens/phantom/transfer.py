@@ -30,7 +30,18 @@ from mammolens.phantom.render import Phantom
 Pixels = NDArray[np.uint16]
 
 
-def _rle(pixels: Pixels) -> bytes:
+def encode_rle(pixels: Pixels) -> bytes:
+    """Encode one 12-bit frame as RLE Lossless (PS3.5 annex G).
+
+    Parameters
+    ----------
+    pixels : ndarray of uint16, shape (rows, columns)
+
+    Returns
+    -------
+    bytes
+        The frame, ready to be encapsulated.
+    """
     rows, columns = pixels.shape
     return next(
         RLELosslessEncoder.iter_encode(
@@ -69,7 +80,7 @@ def _htj2k(pixels: Pixels) -> bytes:
 # Bits stored (the precision that the codestream declares) and the encoder. These JPEG-LS and HTJ2K encoders know
 # no precision between 8 and 16, and the header has to agree with the codestream (PS3.5 8.2).
 _ENCAPSULATED: dict[UID, tuple[int, Callable[[Pixels], bytes]]] = {
-    RLELossless: (12, _rle),
+    RLELossless: (12, encode_rle),
     JPEGLosslessSV1: (12, _jpeg_lossless),
     JPEGLSLossless: (16, _jpeg_ls),
     JPEG2000Lossless: (12, _jpeg_2000),
@@ -132,15 +143,20 @@ def dicom(
     else:
         ds.PixelData = stored.astype(">u2" if syntax == ExplicitVRBigEndian else "<u2").tobytes()
     ds["PixelData"].VR = "OB" if encode is not None else "OW"
-
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = syntax
-    ds.file_meta.ImplementationClassUID = uid("implementation")
-    ds.file_meta.ImplementationVersionName = "MAMMOLENS_PHANT"
+    ds.file_meta = _file_meta(ds, syntax)
     if change is not None:
         change(ds)
     file = io.BytesIO()
     ds.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def _file_meta(ds: Dataset, syntax: UID) -> FileMetaDataset:
+    """File Meta Information, PS3.10 section 7.1."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    meta.TransferSyntaxUID = syntax
+    meta.ImplementationClassUID = uid("implementation")
+    meta.ImplementationVersionName = "MAMMOLENS_PHANT"
+    return meta

@@ -13,7 +13,8 @@ from rich.progress import Progress
 from mammolens.datasets import CaseTable
 from mammolens.errors import InputError, TrainingDataError
 from mammolens.imaging import preprocess
-from mammolens.imaging.reading import ReadOptions, read_mammogram
+from mammolens.imaging.options import ReadOptions
+from mammolens.imaging.reading import read_mammogram
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,9 @@ class ModelConfig:
     imagenet : Path
         ``.weights.h5`` of ``keras.applications`` (without top) to start from.
     frozen : tuple of str
-        Prefixes of the layers that the folds do not change (the shared epochs change
-        all, if there are any).
+        Prefixes of the layers that stay as ImageNet left them.
     looks : int
         1, or 2: the picture and the picture upside down, whose features are averaged.
-    average_phases : bool
-        Whether a fold's model is the mean of its weights before and after its own
-        epochs.
     final : {"refit", "average"}
         How the shipped model comes about: fitted once more on all women, or the mean
         of the folds' weights.
@@ -46,7 +42,6 @@ class ModelConfig:
     version: str = "1"
     frozen: tuple[str, ...] = ()
     looks: int = 1
-    average_phases: bool = False
     final: str = "refit"
 
 
@@ -65,27 +60,21 @@ class FitConfig:
     Attributes
     ----------
     epochs, batch_size : int
-        Epochs of each fold.
-    shared_epochs : int
-        Epochs before that on one half of the folds; its weights start the folds that
-        are held out of it, which halves the work of cross-validation and shows no
-        model a woman that it is measured on. 0: every fold starts from ImageNet.
+        Epochs of each fit.
     low_epochs : int
-        How many of the first epochs (the shared ones, if there are any) are done at
-        ``low_size``: coarse features are learned as well from smaller pictures, in
-        less time.
+        How many of the first epochs are done at ``low_size``: coarse features are
+        learned as well from smaller pictures, in less time.
     low_size : tuple of int
         ``(height, width)`` of these epochs.
     learning_rate : float
         Peak of the schedule.
-    shared_floor : float
-        Share of the peak at which the shared epochs end; the folds end at nothing.
     warmup : float
         Share of the steps over which the rate rises linearly.
     weight_decay, label_smoothing, dropout : float
     probe_penalty : float
         Ridge penalty of the linear probe that starts the head (phase one), per image.
-    seed : int
+    seeds : tuple of int
+        Independent fits of each split; a split's model is the mean of their weights.
     checkpoint_steps : int
         Steps between two checkpoints.
     watch_epochs : int
@@ -95,8 +84,6 @@ class FitConfig:
 
     epochs: int
     batch_size: int = 16
-    shared_epochs: int = 0
-    shared_floor: float = 0.3
     low_epochs: int = 0
     low_size: tuple[int, int] = (0, 0)
     learning_rate: float = 2e-4
@@ -105,7 +92,7 @@ class FitConfig:
     label_smoothing: float = 0.02
     dropout: float = 0.3
     probe_penalty: float = 1.0
-    seed: int = 1
+    seeds: tuple[int, ...] = (1,)
     checkpoint_steps: int = 50
     watch_epochs: int = 1
 
@@ -135,9 +122,9 @@ class TrainingConfig:
         content.pop("output")
         for room, name in (("model", "imagenet"), ("data", "folder")):
             content[room].pop(name)
-        for name in ("name", "version", "final", "looks", "average_phases"):
+        for name in ("name", "version", "final", "looks"):
             content["model"].pop(name)
-        for name in ("checkpoint_steps", "watch_epochs"):
+        for name in ("checkpoint_steps", "watch_epochs", "seeds"):
             content["fit"].pop(name)
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -174,13 +161,18 @@ def load(path: Path) -> TrainingConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"The configuration is not valid TOML: {error}.") from error
     base = path.resolve().parent
-    if table.get("model", {}).get("final", "refit") not in ("refit", "average"):
-        raise ConfigurationError('[model] final must be "refit" or "average".')
     if unknown := sorted(set(table) - {"model", "data", "fit", "output"}):
         raise ConfigurationError(f"The configuration holds unknown sections: {', '.join(unknown)}.")
+    model, fit = _section(ModelConfig, table, "model", base), _section(FitConfig, table, "fit", base)
+    if model.final not in ("refit", "average"):
+        raise ConfigurationError('[model] final must be "refit" or "average".')
+    if model.looks not in (1, 2):
+        raise ConfigurationError("[model] looks must be 1 or 2.")
+    if fit.low_epochs and min(fit.low_size) < 1:
+        raise ConfigurationError("[fit] low_epochs needs low_size, the height and width of these epochs.")
     return TrainingConfig(
-        model=_section(ModelConfig, table, "model", base),
+        model=model,
         data=_section(DataConfig, table, "data", base),
-        fit=_section(FitConfig, table, "fit", base),
+        fit=fit,
         output=(base / str(table.get("output", "../runs/" + path.stem))).resolve(),
     )

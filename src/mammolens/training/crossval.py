@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.datasets import DATASETS, CaseTable
-from mammolens.errors import ConfigurationError
+from mammolens.errors import ConfigurationError, TrainingError
 from mammolens.training import cache, fit
 from mammolens.training.config import TrainingConfig
 
@@ -48,46 +48,23 @@ class Run:
     logits: NDArray[np.float64]
 
 
-def halves(table: CaseTable, rows: NDArray[np.int64], config: TrainingConfig) -> list[fit.Split]:
-    """Shared fits: one on each half of the folds, or none."""
-    if config.fit.shared_epochs == 0:
-        return []
-    folds = np.array([table[row].fold for row in rows])
-    middle = len(table.folds) // 2
-    every = np.arange(len(rows))
-    return [
-        fit.Split(
-            "half" + "".join(str(fold) for fold in half),
-            every[np.isin(folds, half)],
-            every[~np.isin(folds, half)],
-            epochs=config.fit.shared_epochs,
-            low_epochs=config.fit.low_epochs,
-            floor=config.fit.shared_floor,
-        )
-        for half in (table.folds[:middle], table.folds[middle:])
-    ]
+def splits(table: CaseTable, rows: NDArray[np.int64]) -> list[fit.Split]:
+    """One split a fold of the table, its women held out, then the final one on everything.
 
+    Parameters
+    ----------
+    table : CaseTable
+    rows : ndarray of int64, shape (N,)
+        Row in ``table`` of each image.
 
-def splits(table: CaseTable, rows: NDArray[np.int64], config: TrainingConfig) -> list[fit.Split]:
-    """One split a fold of the table, then the final one on everything.
-
-    A fold starts from the half that has seen none of its women.
+    Returns
+    -------
+    list of Split
     """
     folds = np.array([table[row].fold for row in rows])
     every = np.arange(len(rows))
-    shared = halves(table, rows, config)
-
-    def begin(watch: NDArray[np.int64]) -> Path | None:
-        apart = [half for half in shared if not np.isin(watch, half.fit).any()]
-        return config.output / apart[0].name / WEIGHTS if apart and len(watch) else None
-
-    def split(name: str, fitted: NDArray[np.int64], watch: NDArray[np.int64], start: Path | None) -> fit.Split:
-        low = 0 if shared else config.fit.low_epochs
-        return fit.Split(name, fitted, watch, config.fit.epochs, low, frozen=config.model.frozen, begin=start)
-
-    made = [split(f"fold{k}", every[folds != k], every[folds == k], begin(every[folds == k])) for k in table.folds]
-    start = config.output / shared[-1].name / WEIGHTS if shared else None
-    return [*made, split(FINAL, every, every[:0], start)]
+    made = [fit.Split(f"fold{k}", every[folds != k], every[folds == k]) for k in table.folds]
+    return [*made, fit.Split(FINAL, every, every[:0])]
 
 
 def train(config: TrainingConfig) -> Run:
@@ -107,6 +84,8 @@ def train(config: TrainingConfig) -> Run:
         If the data set is unknown or has no folds.
     TrainingDataError
         If the data are missing or wrong.
+    TrainingError
+        If the output folder holds fits of another configuration.
     """
     if config.data.dataset not in DATASETS:
         raise ConfigurationError(f"Unknown data set; known are: {', '.join(sorted(DATASETS))}.")
@@ -115,17 +94,20 @@ def train(config: TrainingConfig) -> Run:
         raise ConfigurationError("This data set has no cross-validation folds.")
     inputs = cache.prepare(table, config.model.size, config.output / "cache")
     labels = np.array([table[row].malignant for row in inputs.rows], np.float32)
-    *folds, final = splits(table, inputs.rows, config)
-    for split in [*halves(table, inputs.rows, config), *folds]:
-        _fit_one(config, inputs.images, labels, split)
+    *folds, final = splits(table, inputs.rows)
+    for seed in config.fit.seeds:
+        for split in folds:
+            _fit_one(config, inputs.images, labels, split, seed)
     logits = np.full(len(labels), np.nan)
     for split in folds:
         logits[split.watch] = _score(config, inputs.images, split)
     if config.model.final == "refit":
-        _fit_one(config, inputs.images, labels, final)
-        average(config, _parts(config, final), config.output / FINAL / SCORED)
+        for seed in config.fit.seeds:
+            _fit_one(config, inputs.images, labels, final, seed)
+        parts = _parts(config, final)
     else:
-        average(config, [config.output / split.name / SCORED for split in folds], config.output / FINAL / SCORED)
+        parts = [config.output / split.name / SCORED for split in folds]
+    average(config, parts, config.output / FINAL / SCORED)
     run = Run(config.output, table, inputs.rows, logits)
     _write_predictions(run)
     return run
@@ -168,33 +150,41 @@ def average(config: TrainingConfig, weights: Sequence[Path], target: Path) -> An
 
 
 def _parts(config: TrainingConfig, split: fit.Split) -> list[Path]:
-    """Weights that a split's model is the mean of: its own, and those it began with if so configured."""
-    own = config.output / split.name / WEIGHTS
-    return [split.begin, own] if config.model.average_phases and split.begin is not None else [own]
+    """Weights of a split's fits, one for each seed."""
+    return [_folder(config, split, seed) / WEIGHTS for seed in config.fit.seeds]
+
+
+def _folder(config: TrainingConfig, split: fit.Split, seed: int) -> Path:
+    return config.output / f"{split.name}-seed{seed}"
 
 
 def _score(config: TrainingConfig, images: NDArray[np.uint8], split: fit.Split) -> NDArray[np.float32]:
     """Logits of the images that a fold holds out, shape (len(split.watch),); kept in ``logits.npy``."""
     path = config.output / split.name / "logits.npy"
     if not path.exists():
-        model = average(config, _parts(config, split), config.output / split.name / SCORED)
+        model = average(config, _parts(config, split), path.with_name(SCORED))
         np.save(path, fit.predict(model, images, split.watch, looks=config.model.looks))
     logits: NDArray[np.float32] = np.load(path)
     return logits
 
 
-def _fit_one(config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: fit.Split) -> None:
-    """Fit one split unless that is done; leaves its weights."""
+def _fit_one(
+    config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: fit.Split, seed: int
+) -> None:
+    """Fit one split with one seed unless that is done; leaves its weights."""
     import keras
 
-    folder = config.output / split.name
-    if (folder / "done.json").exists():
+    folder = _folder(config, split, seed)
+    done = folder / "done.json"
+    if done.exists():
+        if json.loads(done.read_text(encoding="utf-8"))["digest"] != config.digest:
+            raise TrainingError("The run folder holds fits of another configuration; give another output.")
         return
     keras.utils.clear_session()
-    model = fit.run(config, images, labels, split, folder)
+    model = fit.run(config, images, labels, split, folder, seed)
     model.save_weights(folder / WEIGHTS)
-    state = {"digest": config.digest, "images": len(split.fit), "watched": len(split.watch)}
-    (folder / "done.json").write_text(json.dumps(state), encoding="utf-8")
+    state = {"digest": config.digest, "seed": seed, "images": len(split.fit), "watched": len(split.watch)}
+    done.write_text(json.dumps(state), encoding="utf-8")
 
 
 def _write_predictions(run: Run) -> None:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from mammolens.datasets import TERMS
 from mammolens.evaluation import calibration as calibrations
 from mammolens.evaluation.metrics import bootstrap_auc, by_group
-from mammolens.evaluation.operating import DEFAULT, operating_points, rates
+from mammolens.evaluation.operating import DEFAULT, operating_points
 from mammolens.models import onnx_graph
 from mammolens.models.efficientnet import build
 from mammolens.models.export import Description, export
-from mammolens.models.manifest import Metric, Training
+from mammolens.models.manifest import Calibration, Metric, OperatingPoint, Training
+from mammolens.models.transfer import network_of
 from mammolens.training import cache
-from mammolens.training.config import TrainingConfig
+from mammolens.training.config import ModelConfig, TrainingConfig
 from mammolens.training.crossval import FINAL, SCORED, Run
 
 _EVIDENCE_PERCENTILE = 99.0
@@ -118,28 +119,22 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     BundleInvalid
         If the exported graph does not answer as the network does.
     """
-    labels = np.array([run.table[row].malignant for row in run.rows], np.float64)
-    women = len({run.table[row].woman for row in run.rows})
     measured = figures(run)
     (run.folder / "figures.json").write_text(json.dumps(measured, indent=1, allow_nan=False), encoding="utf-8")
+    labels = np.array([run.table[row].malignant for row in run.rows], np.float64)
     calibration = calibrations.platt(labels, run.logits)
     points = operating_points(labels, calibrations.apply(calibration, run.logits))
+    training = Training(
+        dataset=run.table.name,
+        images=len(run.rows),
+        women=len({run.table[row].woman for row in run.rows}),
+        terms=TERMS[config.data.dataset],
+        configuration_sha256=config.digest,
+    )
     model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
     model.load_weights(run.folder / FINAL / SCORED)
     images = cache.prepare(run.table, config.model.size, config.output / "cache").images[: len(run.rows)]
-    graph = onnx_graph.write(model, config.model.architecture, config.model.size, looks=config.model.looks)
-    scale = evidence_scale(graph, images)
-    protocol = f"out of fold, {len(run.table.folds)} folds by woman, 95 % interval by bootstrap over women"
-    metrics = tuple(
-        Metric(
-            name="AUC",
-            level=level,
-            protocol=protocol,
-            **{key if key != "auc" else "value": measured[level][key] for key in ("auc", "low", "high")},
-        )
-        for level in ("image", "breast", "woman")
-    )
-    terms = TERMS[config.data.dataset]
+    graph = onnx_graph.write(network_of(model, config.model.architecture, config.model.size), looks=config.model.looks)
     about = Description(
         name=config.model.name,
         version=config.model.version,
@@ -149,25 +144,34 @@ def finish(config: TrainingConfig, run: Run) -> Path:
         calibration=calibration,
         operating_points=points,
         default_operating_point=DEFAULT,
-        evidence_scale=scale,
-        training=Training(
-            dataset=run.table.name,
-            images=len(run.rows),
-            women=women,
-            terms=terms,
-            configuration_sha256=config.digest,
-        ),
-        metrics=metrics,
-        licence="Weights: " + terms,
-        card="",
+        evidence_scale=evidence_scale(graph, images),
+        training=training,
+        metrics=_metrics(measured, len(run.table.folds)),
+        licence="Weights: " + training.terms,
+        card=_card(config.model, training, calibration, points[0], measured),
     )
-    at_threshold = rates(labels, calibrations.apply(calibration, run.logits), points[0].threshold)
-    card = _card(about, measured, at_threshold, _SHIPPED[config.model.final])
-    about = Description(**{**{name: getattr(about, name) for name in about.__slots__}, "card": card})
     return export(model, about, run.folder / "bundle" / config.model.name)
 
 
-def _card(about: Description, measured: dict[str, Any], at_threshold: tuple[float, float], shipped: str) -> str:
+def _metrics(measured: dict[str, Any], folds: int) -> tuple[Metric, ...]:
+    """AUCs as the manifest states them, per image, breast and woman."""
+    protocol = f"out of fold, {folds} folds by woman, 95 % interval by bootstrap over women"
+    return tuple(
+        Metric(
+            name="AUC",
+            level=level,
+            value=measured[level]["auc"],
+            low=measured[level]["low"],
+            high=measured[level]["high"],
+            protocol=protocol,
+        )
+        for level in ("image", "breast", "woman")
+    )
+
+
+def _card(
+    model: ModelConfig, training: Training, calibration: Calibration, point: OperatingPoint, measured: dict[str, Any]
+) -> str:
     """Fill the model card's template."""
     template = Template(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
 
@@ -182,24 +186,24 @@ def _card(about: Description, measured: dict[str, Any], at_threshold: tuple[floa
         for value, figure in group.items()
     ]
     return template.substitute(
-        name=about.name,
-        version=about.version,
-        shipped=shipped,
-        looks=_LOOKS[about.looks],
-        architecture=about.architecture,
-        height=about.size[0],
-        width=about.size[1],
-        dataset=about.training.dataset,
-        images=about.training.images,
-        women=about.training.women,
-        terms=about.training.terms,
-        prevalence=f"{100 * about.calibration.prevalence:.0f}",
+        name=model.name,
+        version=model.version,
+        shipped=_SHIPPED[model.final],
+        looks=_LOOKS[model.looks],
+        architecture=model.architecture,
+        height=model.size[0],
+        width=model.size[1],
+        dataset=training.dataset,
+        images=training.images,
+        women=training.women,
+        terms=training.terms,
+        prevalence=f"{100 * calibration.prevalence:.0f}",
         image=shown(measured["image"]),
         breast=shown(measured["breast"]),
         woman=shown(measured["woman"]),
         error=f"{measured['calibration']['expected_calibration_error']:.3f}",
-        threshold=f"{about.operating_points[0].threshold:.3f}",
-        sensitivity=f"{at_threshold[0]:.3f}",
-        specificity=f"{at_threshold[1]:.3f}",
+        threshold=f"{point.threshold:.3f}",
+        sensitivity=f"{point.sensitivity:.3f}",
+        specificity=f"{point.specificity:.3f}",
         strata="\n".join(rows),
     )

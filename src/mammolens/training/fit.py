@@ -25,7 +25,7 @@ from mammolens.training.journal import Journal
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images to fit and images to watch, as indices into the inputs, and how to fit them.
+    """Images to fit and images to watch, as indices into the inputs.
 
     Attributes
     ----------
@@ -33,24 +33,11 @@ class Split:
         For example ``fold1`` or ``final``.
     fit, watch : ndarray of int64
         ``watch`` may be empty; nothing is chosen by it, it is only reported.
-    epochs, low_epochs : int
-        All, and how many of them come first with small pictures.
-    floor : float
-        Share of the peak learning rate at the end.
-    frozen : tuple of str
-        Prefixes of the layers that stay as they are.
-    begin : Path, optional
-        Weights to start from; ImageNet's with a probed head unless given.
     """
 
     name: str
     fit: NDArray[np.int64]
     watch: NDArray[np.int64]
-    epochs: int
-    low_epochs: int = 0
-    floor: float = 0.0
-    frozen: tuple[str, ...] = ()
-    begin: Path | None = None
 
 
 def batched(images: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -61,8 +48,8 @@ def batched(images: NDArray[np.generic]) -> NDArray[np.float32]:
     return np.expand_dims(images.astype(np.float32), axis)
 
 
-def schedule(config: FitConfig, steps: int, floor: float) -> Any:
-    """Build the learning rate: linear warm-up, then a cosine to ``floor`` times the peak."""
+def schedule(config: FitConfig, steps: int) -> Any:
+    """Build the learning rate: linear warm-up, then a cosine to (nearly) nothing."""
     import keras
     from keras import ops
 
@@ -74,7 +61,7 @@ def schedule(config: FitConfig, steps: int, floor: float) -> Any:
             position = ops.cast(step, "float32") / steps
             rising = (position * steps + 1.0) / max(1.0, config.warmup * steps)
             falling = ops.clip((position - config.warmup) / (1.0 - config.warmup), 0.0, 1.0)
-            decayed = floor + (1.0 - floor) * 0.5 * (1.0 + ops.cos(np.pi * falling))
+            decayed = 0.5 * (1.0 + ops.cos(np.pi * falling))
             return config.learning_rate * ops.minimum(rising, decayed + 1e-3)
 
         def get_config(self) -> dict[str, Any]:
@@ -114,21 +101,21 @@ def start_head(
     model.get_layer("logit").set_weights([weights[:, None].astype(np.float32), np.array([bias], np.float32)])
 
 
-def make_model(config: TrainingConfig, split: Split, size: tuple[int, int], steps: int) -> Any:
-    """Build the folded network for inputs of ``size``, frozen and compiled as the split says, without weights."""
+def make_model(config: TrainingConfig, size: tuple[int, int], steps: int) -> Any:
+    """Build the folded network for inputs of ``size``, frozen and compiled as configured, without weights."""
     model = build(config.model.architecture, size, folded=True, dropout=config.fit.dropout)
     for layer in model.layers:
-        if split.frozen and layer.name.startswith(split.frozen):
+        if layer.name.startswith(config.model.frozen):
             layer.trainable = False
-    compile_model(model, config.fit, schedule(config.fit, steps, split.floor))
+    compile_model(model, config.fit, schedule(config.fit, steps))
     return model
 
 
-def resized(model: Any, config: TrainingConfig, split: Split, size: tuple[int, int], steps: int) -> Any:
+def resized(model: Any, config: TrainingConfig, size: tuple[int, int], steps: int) -> Any:
     """Build the same network for another input size, in the same state of training."""
     if size == tuple(side for side in model.input_shape[1:] if side != 1):
         return model
-    other = make_model(config, split, size, steps)
+    other = make_model(config, size, steps)
     other.set_weights(model.get_weights())
     for variable, value in zip(other.optimizer.variables, model.optimizer.variables, strict=True):
         variable.assign(value)
@@ -157,24 +144,28 @@ class Batches:
     labels : ndarray of float32, shape (N,)
     split : Split
     config : FitConfig
+    seed : int
     """
 
-    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, config: FitConfig) -> None:
+    def __init__(
+        self, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, config: FitConfig, seed: int
+    ) -> None:
         self._images, self._labels, self._split, self._config = images, labels, split, config
+        self._seed = seed
         self.per_epoch = max(1, len(split.fit) // config.batch_size)
 
     def size(self, step: int) -> tuple[int, int]:
         """Height and width of the pictures at a step."""
-        low = step < self._split.low_epochs * self.per_epoch
+        low = step < self._config.low_epochs * self.per_epoch
         return self._config.low_size if low else (int(self._images.shape[1]), int(self._images.shape[2]))
 
     def __call__(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Batch of one step: images (B, H, W, 1) float32 in 0..255 and labels (B, 1)."""
         epoch, position = divmod(step, self.per_epoch)
-        order = np.random.default_rng((self._config.seed, epoch)).permutation(self._split.fit)
+        order = np.random.default_rng((self._seed, epoch)).permutation(self._split.fit)
         count = self._config.batch_size
         chosen = order[position * count : (position + 1) * count]
-        random = np.random.default_rng((self._config.seed, epoch, position))
+        random = np.random.default_rng((self._seed, epoch, position))
         height, width = self.size(step)
         pictures = (cv2.resize(self._images[row], (width, height), interpolation=cv2.INTER_AREA) for row in chosen)
         made = [augment(np.asarray(picture, np.uint8), random) for picture in pictures]
@@ -182,23 +173,25 @@ class Batches:
 
 
 def start(
-    config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, steps: int
+    config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, steps: int, seed: int
 ) -> Any:
-    """Begin with given weights, or (phase one) with ImageNet's and the head as the linear probe of their features."""
+    """Phase one: ImageNet's weights, and the head as the linear probe of their features."""
     import keras
 
-    keras.utils.set_random_seed(config.fit.seed)
-    model = make_model(config, split, config.model.size, steps)
-    if split.begin is not None:
-        model.load_weights(split.begin)
-        return model
+    keras.utils.set_random_seed(seed)
+    model = make_model(config, config.model.size, steps)
     load_imagenet(model, config.model.architecture, config.model.imagenet)
     start_head(model, images, labels, split, config.fit.probe_penalty)
     return model
 
 
 def run(
-    config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, folder: Path
+    config: TrainingConfig,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.float32],
+    split: Split,
+    folder: Path,
+    seed: int,
 ) -> Any:
     """Fit one split, or go on where an interrupted fit stopped.
 
@@ -209,7 +202,11 @@ def run(
     labels : ndarray of float32, shape (N,)
     split : Split
     folder : Path
-        Checkpoint, log and finished weights of this split.
+        Of this split: gets the checkpoint, the log, and the weights after each epoch
+        (``epoch1.npz`` and so on: arrays in the order of ``Model.get_weights``, which
+        nothing here reads; they are for looking back).
+    seed : int
+        Of the order, the augmentation and the dropout.
 
     Returns
     -------
@@ -217,21 +214,21 @@ def run(
         Fitted, for inputs of ``config.model.size``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    batches = Batches(images, labels, split, config.fit)
-    total = batches.per_epoch * split.epochs
+    batches = Batches(images, labels, split, config.fit, seed)
+    total = batches.per_epoch * config.fit.epochs
     saved = folder / "checkpoint.npz"
     if saved.exists():
-        model = make_model(config, split, config.model.size, total)
+        model = make_model(config, config.model.size, total)
         first = checkpoint.restore(saved, model, config.digest)
     else:
-        model, first = start(config, images, labels, split, total), 0
+        model, first = start(config, images, labels, split, total, seed), 0
     with Journal(folder) as journal, _progress() as progress, ThreadPoolExecutor(1) as ahead:
-        bar = progress.add_task(split.name, total=total, completed=first, loss=float("nan"))
+        bar = progress.add_task(folder.name, total=total, completed=first, loss=float("nan"))
         pending = ahead.submit(batches, first)
         losses: list[float] = []
         began = time.monotonic()
         for step in range(first, total):
-            model = resized(model, config, split, batches.size(step), total)
+            model = resized(model, config, batches.size(step), total)
             batch = pending.result()
             pending = ahead.submit(batches, min(step + 1, total - 1))
             losses.append(float(model.train_on_batch(*batch)))
@@ -241,15 +238,16 @@ def run(
                 epoch = done // batches.per_epoch
                 values = {"epoch": epoch, "loss": float(np.mean(losses)), "watch_auc": float("nan")}
                 if len(split.watch) and (done == total or epoch % config.fit.watch_epochs == 0):
-                    model = resized(model, config, split, config.model.size, total)
+                    model = resized(model, config, config.model.size, total)
                     values["watch_auc"] = auc(labels[split.watch], predict(model, images, split.watch))
                 values["seconds"] = time.monotonic() - began
                 journal.write(done, values)
+                # Before the checkpoint: a power failure while it is written costs no more than writing it again.
                 np.savez(folder / f"epoch{epoch}.npz", *model.get_weights())
                 losses, began = [], time.monotonic()
             if done % config.fit.checkpoint_steps == 0 or done == total:
                 checkpoint.save(saved, model, done, config.digest)
-    return resized(model, config, split, config.model.size, total)
+    return resized(model, config, config.model.size, total)
 
 
 def _progress() -> Progress:
