@@ -1,7 +1,7 @@
 """Speed and memory against the floor and against textbook code: ``python -m benchmarks``.
 
-``python -m benchmarks overlay`` and ``python -m benchmarks sandbox`` run the programs that
-look at one stage closely. ``docs/benchmarks.md`` says what each column means.
+``python -m benchmarks overlay``, ``sandbox`` and ``engines`` run the programs that look at one
+stage closely. ``docs/benchmarks.md`` says what each column means.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inputs import NAMES, REPOSITORY, find
-from benchmarks.measure import Series, Timed
+from benchmarks.measure import Pace, Series, Timed
 
-CLOSE_UPS = {"overlay": "benchmarks.overlay_speed", "sandbox": "benchmarks.sandbox_overhead"}
+CLOSE_UPS = {
+    "engines": "benchmarks.engines",
+    "overlay": "benchmarks.overlay_speed",
+    "sandbox": "benchmarks.sandbox_overhead",
+}
 """Programs of their own, by the word that runs them."""
 
 _SCHEMA = "mammolens.benchmark/1"
@@ -50,7 +54,7 @@ def _throughput(options: argparse.Namespace, folder: Path) -> tuple[Any, str]:
     from benchmarks import throughput
 
     inputs = [find(name, folder) for name in options.inputs]
-    result = throughput.measure(inputs, 1 if options.quick else 3, 4 if options.quick else None)
+    result = throughput.measure(inputs, 1 if options.quick else 5, 8 if options.quick else None)
     return result, throughput.show(result)
 
 
@@ -99,7 +103,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _plain(value: Any) -> Any:
     """Make a record what JSON can hold."""
-    if isinstance(value, Series | Timed):
+    if isinstance(value, Series | Timed | Pace):
         return value.record()
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}

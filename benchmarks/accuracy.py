@@ -24,6 +24,7 @@ from mammolens.imaging.reading import ReadOptions, read_mammogram
 from mammolens.models import onnx_graph
 from mammolens.models.bundle import load_bundle
 from mammolens.models.efficientnet import build
+from mammolens.models.transfer import network_of
 from mammolens.training.config import TrainingConfig, load
 from mammolens.training.crossval import SCORED
 
@@ -36,7 +37,9 @@ def sessions(config: TrainingConfig, folds: tuple[int, ...]) -> dict[int, object
     for fold in folds:
         model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
         model.load_weights(config.output / f"fold{fold}" / SCORED)
-        graph = onnx_graph.write(model, config.model.architecture, config.model.size, looks=config.model.looks)
+        graph = onnx_graph.write(
+            network_of(model, config.model.architecture, config.model.size), looks=config.model.looks
+        )
         made[fold] = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return made
 

@@ -18,6 +18,7 @@ _PACKAGES = (
     "numpy",
     "onnxruntime",
     "opencv-python-headless",
+    "openvino",
     "pillow",
     "pydicom",
     "tensorflow",

@@ -9,6 +9,7 @@ is written.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,9 @@ def start_worker(size: tuple[int, int]) -> None:
     _worker_floor = Floor(size, threads=1)
 
 
-def work(source: Source) -> None:
-    """Answer in a worker process."""
+def work(source: Source) -> float:
+    """Answer in a worker process; processor seconds that it took."""
     assert _worker_floor is not None
+    began = time.process_time()
     _worker_floor.answer(source)
+    return time.process_time() - began

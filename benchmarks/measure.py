@@ -92,6 +92,27 @@ class Timed:
         return {"total_ms": self.total.record(), "parts_ms": {k: v.record() for k, v in self.parts.items()}}
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast an arm was.
+
+    Attributes
+    ----------
+    rate : Series
+        Images per second.
+    processor : Series
+        Milliseconds of processor time for each image, all processes together; what else runs on the machine hardly
+        touches it.
+    """
+
+    rate: Series
+    processor: Series
+
+    def record(self) -> dict[str, Any]:
+        """Everything, for ``results.json``."""
+        return {"images_per_second": self.rate.record(), "processor_ms": self.processor.record()}
+
+
 def interleaved(arms: Mapping[str, Callable[[], Parts]], rounds: int) -> dict[str, Timed]:
     """Measure several things in turns, so that all of them see the same machine.
 

@@ -35,6 +35,8 @@ class SideBySide:
         self._folder = folder
         # A new name each time, as in use: replacing a file makes some file systems flush it first.
         self._stems = (f"run-{number}" for number in count())
+        # A new pool, as a program has that reads one file after the other: its child is alone and may run two threads.
+        default_pool().close()
         self._predictor = Predictor.from_bundle("default")
         self._floor = Floor(self._predictor.size)
         self._textbook: Textbook | None = None

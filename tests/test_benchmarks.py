@@ -45,6 +45,20 @@ def test_a_part_prints_its_table_and_records_its_figures(tmp_path: Path) -> None
     assert {"processor", "cores", "load_average", "versions", "model"} <= record["facts"].keys()
 
 
+def test_engines_are_held_against_each_other_and_against_the_floor(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    only = ("--only", "efficientnet-b0", "--size", "224", "--engine", "onnxruntime")
+    done = run("engines", "--quick", *only, "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("| efficientnet-b0 | 224 × 224 | onnxruntime |")
+    (result,) = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))["results"]
+    # Tan and Le 2019, table 2: 0.39 thousand million for three channels, whose stem takes 7 million more than one's.
+    assert result["multiply_adds"] == pytest.approx(0.39e9 - 7.2e6, rel=0.02)
+    measured = result["engines"]["onnxruntime"]
+    assert 0.0 < min(measured["latency_ms"]) <= 1e3 * measured["start_s"]
+    assert measured["peak_kib"] >= measured["before_kib"]
+
+
 def test_a_part_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     done = run("--only", "no-such-part", "--output", str(tmp_path / "none"))
     assert done.returncode == 2

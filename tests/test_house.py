@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import mammolens
-from mammolens import errors
+from mammolens import errors, phantom
 from mammolens.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -69,6 +69,17 @@ def test_help_loads_no_heavy_module() -> None:
     loaded = modules_after("from mammolens.cli.main import app_entry; app_entry()", "--help")
     assert "typer" in loaded
     assert loaded & HEAVY == set()
+
+
+def test_who_asks_for_an_answer_loads_no_decoder(tmp_path: Path) -> None:
+    """Decoding children load the libraries; here they would cost the start of every command a fifth of a second."""
+    (tmp_path / "phantom").write_bytes(phantom.dicom(phantom.make(rows=400, columns=320)))
+    loaded = modules_after(
+        "from mammolens import Predictor; Predictor.from_bundle('default').predict(sys.argv[1])",
+        str(tmp_path / "phantom"),
+    )
+    assert "onnxruntime" in loaded
+    assert loaded & {"imagecodecs", "pydicom"} == set()
 
 
 def test_public_names_come_from_their_rooms() -> None:

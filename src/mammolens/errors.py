@@ -36,8 +36,9 @@
     │   └── EngineUnavailable        engine-unavailable
     ├── ConfigurationError           configuration-error
     ├── OutputError                  output-error
-    └── TrainingError                training-error
-        └── TrainingDataError        training-data-error
+    ├── TrainingError                training-error
+    │   └── TrainingDataError        training-data-error
+    └── InternalError                internal-error        a mistake in Mammolens
 
 Each class has a stable ``code`` that programs may rely on. The message says what
 was wrong and what to do; it never holds a header value, a file name or another
@@ -273,3 +274,9 @@ class TrainingDataError(TrainingError):
     """The training data are missing or break the rules."""
 
     code = "training-data-error"
+
+
+class InternalError(MammolensError):
+    """Mammolens failed where it should not have; what it failed of is the error's cause."""
+
+    code = "internal-error"

@@ -250,9 +250,9 @@ class Prediction:
     ----------
     probability : float
         Calibrated probability of malignancy, 0 to 1, at the prevalence that the
-        bundle states.
+        bundle states. With the notice ``uncalibrated``: the sigmoid of the model's logit.
     logit : float
-        Calibrated logit.
+        Calibrated logit; with that notice the model's own.
     threshold : float
         Probability from which the label is "malignant".
     label : {"benign", "malignant"}

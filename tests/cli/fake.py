@@ -98,7 +98,14 @@ class FakePredictor(Predictor):
         raise BlankImage("The picture is blank.")
 
 
-def from_bundle(name_or_path: Any = "default", *, engine: str = "auto", threads: int = 0, pool: Any = None) -> Any:
+def from_bundle(
+    name_or_path: Any = "default",
+    *,
+    engine: str = "auto",
+    threads: int = 0,
+    pool: Any = None,
+    pictures: int | None = None,
+) -> Any:
     """Stands in for `Predictor.from_bundle`."""
     if str(name_or_path) not in ("default", "fake"):
         raise BundleNotFound("No model of that name.")

@@ -31,7 +31,7 @@ class StandIn:
         self.bundle: Any = SimpleNamespace(
             identity=IDENTITY,
             manifest=SimpleNamespace(
-                default_operating_point="balanced",
+                default_point=point,
                 operating_points=(point,),
                 training=training,
                 calibration=SimpleNamespace(prevalence=0.34),
@@ -189,7 +189,7 @@ def test_a_single_file_is_answered(demo: tuple[Path, str], tmp_path: Path) -> No
     assert len(predictor.asked) == 1
 
 
-@pytest.mark.parametrize("what", ["missing", "empty"])
+@pytest.mark.parametrize("what", ["missing", "empty", 5000 * "n"], ids=["missing", "empty", "too long to be looked up"])
 def test_no_file_is_an_error_that_says_what_to_do(tmp_path: Path, what: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileMissing, match="Name a mammogram"):

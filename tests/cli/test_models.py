@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -44,11 +45,41 @@ def test_list_names_the_default_and_calls_a_broken_one_broken(
 
 def test_info_tells_the_manifest(run: Run) -> None:
     manifest = json.loads((BUILT_IN / DEFAULT / "manifest.json").read_text())
-    assert json.loads(run("models", "info", "--json").stdout) == manifest
+    told = json.loads(run("models", "info", "--json").stdout)
+    # A manifest from before there were choices is told with what they were then.
+    then = {"input_scale": "255", "channels": 1, "factor": None, "offset": None, "source": None}
+    assert told == {**then, "explanation": "linear", **manifest, "input_scale": str(manifest["input_scale"])}
     shown = run("models", "info", DEFAULT).stdout
     assert f"{manifest['name']}, version {manifest['version']}" in shown
     assert all(digest in shown for digest in manifest["files"].values())
     assert all(point["name"] in shown for point in manifest["operating_points"])
+
+
+def test_info_of_an_imported_model_tells_what_is_unknown(run: Run, copy: Path) -> None:
+    def imported(manifest: dict[str, Any]) -> None:
+        manifest.update(calibration=None, training=None, input_scale="-1..1", metrics=[])
+        for point in manifest["operating_points"]:
+            point.update(sensitivity=None, specificity=None)
+        manifest["source"] = {
+            "format": "model-hdf5",
+            "sha256": "a" * 64,
+            "keras_version": "2.10.0",
+            "architecture_found": "efficientnet-b0",
+            "assumptions": ["layer 'jitter' changes nothing"],
+            "proof": "parity",
+            "parity": 2.5e-06,
+        }
+
+    change(copy, imported)
+    shown = run("models", "info", copy).stdout
+    assert re.search(r"^trained on +unknown$", shown, re.MULTILINE)
+    assert re.search(r"^input scale +-1\.\.1, grey$", shown, re.MULTILINE)
+    assert re.search(r"^calibration +none", shown, re.MULTILINE)
+    assert shown.count("never measured") == 3
+    assert "model-hdf5 by Keras 2.10.0, sha256 " + "a" * 64 in shown
+    assert "logits differ from the source's by at most 2.5e-06" in shown
+    assert re.search(r"^assumed +layer 'jitter' changes nothing$", shown, re.MULTILINE)
+    assert re.search(r"^terms +unknown$", shown, re.MULTILINE)
 
 
 def test_info_of_an_unknown_model_is_wrong_usage(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from mammolens.errors import BundleInvalid, EngineError
+from mammolens.explain import gradcam
 from mammolens.explain.gradcam import evidence_map, heatmap, keras_gradcam, keras_raw_score
 from mammolens.models.efficientnet import FEATURES, build
 from mammolens.models.transfer import load_imagenet
@@ -66,6 +68,28 @@ def test_heat_is_clipped_rectified_and_zero_outside_the_breast() -> None:
     assert heat.max() == 1.0
     assert not heat[:, 120:].any()
     assert not heatmap(-np.abs(evidence), mask, 1.0).any()
+
+
+def test_the_heat_map_of_a_large_input_is_the_whole_product() -> None:
+    evidence = np.random.default_rng(4).uniform(0.0, 1.0, (36, 24)).astype(np.float32)
+    rows, columns = gradcam._interpolation(36, 1152), gradcam._interpolation(24, 768)
+    expected = rows.astype(np.float64) @ evidence.astype(np.float64) @ columns.T.astype(np.float64)
+    found = heatmap(evidence, full_mask(1152, 768), 2.0)
+    np.testing.assert_allclose(found, np.clip(expected / 2.0, 0.0, 1.0), atol=1e-6)
+
+
+def test_no_thread_goes_on_working_once_the_heat_map_is_made() -> None:
+    evidence, mask = np.ones((12, 9), np.float32), full_mask(384, 288)
+    heatmap(evidence, mask, 1.0)
+    after = []
+    for _ in range(5):
+        time.sleep(0.05)
+        heatmap(evidence, mask, 1.0)
+        began = time.process_time()
+        time.sleep(0.05)
+        after.append(time.process_time() - began)
+    # OpenBLAS' threads would spin for 20 ms each time.
+    assert min(after) < 0.005
 
 
 def test_a_quiet_picture_stays_quiet() -> None:

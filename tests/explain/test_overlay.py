@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mammolens.explain import overlay as module
 from mammolens.explain.overlay import display_reduction, overlay, picture, write_artifacts
 from mammolens.explain.source import on_source
 from mammolens.imaging.breast import find_breast, is_negative
@@ -33,6 +34,19 @@ def test_picture_is_the_same_from_eight_and_sixteen_bits(half_ellipse: Maker) ->
     assert eight.shape == (400, 320)
     assert np.abs(eight.astype(int) - sixteen).max() <= 1
     assert np.abs(eight.astype(int) - floats).max() <= 1
+
+
+def test_picture_is_the_same_whether_opencv_looks_up_sixteen_bits_or_not(
+    half_ellipse: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mammogram = half_ellipse(dtype="uint16")
+    usual = picture(mammogram)
+    monkeypatch.setattr(module, "_WIDE_TABLES", not module._WIDE_TABLES)
+    if int(cv2.__version__.partition(".")[0]) < 5:
+        with pytest.raises(cv2.error):
+            picture(mammogram)
+    else:
+        np.testing.assert_array_equal(picture(mammogram), usual)
 
 
 def test_picture_fills_the_grey_scale_and_keeps_air_black(half_ellipse: Maker) -> None:

@@ -215,6 +215,18 @@ def test_random_kills_lose_nothing_and_mix_nothing_up() -> None:
     assert answered >= 400
 
 
+def test_a_second_thread_is_for_a_child_that_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_processors", lambda: 4)
+    with evil_pool(2) as pool:
+        pool.start(1)
+        assert pool._job("read", b"", ReadOptions()).threads == 2
+        pool.start(2)
+        assert pool._job("read", b"", ReadOptions()).threads == 1
+    monkeypatch.setattr(sandbox, "_processors", lambda: 1)
+    with evil_pool(1) as pool:
+        assert pool._job("read", b"", ReadOptions()).threads == 1
+
+
 def test_eight_threads_get_their_own_answers() -> None:
     with evil_pool(2) as pool, ThreadPoolExecutor(8) as threads:
         values = list(threads.map(lambda value: value_of(pool, f"slow {value}".encode()), range(80)))
@@ -402,6 +414,15 @@ def test_a_program_that_ends_any_way_leaves_no_process(rest: str, sent: signal.S
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own answer to SIGINT, which a shell takes away from what it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupting_a_read_leaves_the_pool_in_order() -> None:
     with evil_pool() as pool:
         assert value_of(pool, b"picture 1") == 1

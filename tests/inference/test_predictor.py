@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mammolens.errors import EngineUnavailable, InputError, NoBreast
 from mammolens.inference import Predictor
+from mammolens.inference.engines import open_engine
 from mammolens.models import golden
 from mammolens.models.bundle import load_bundle
+from mammolens.models.export import ImportDescription, export_network
+from mammolens.models.manifest import ImportedFrom
+from mammolens.models.network import Network
 from mammolens.types import Mammogram, Prediction
 
 
@@ -68,6 +75,17 @@ def test_linear_window_changes_nothing(predictor: Predictor, seed: int) -> None:
     a = predictor.predict(Mammogram(pixels=pixels, rows=600, columns=480))
     b = predictor.predict(Mammogram(pixels=pixels * 3.7 - 250.0, rows=600, columns=480))
     assert abs(a.probability - b.probability) <= 1e-3
+
+
+def test_model_without_calibration_gives_the_sigmoid_of_its_logit_and_says_so(predictor: Predictor) -> None:
+    manifest = predictor.bundle.manifest.model_copy(update={"calibration": None})
+    uncalibrated = Predictor(replace(predictor.bundle, manifest=manifest), predictor.engine)
+    for entry in manifest.golden:
+        answer = uncalibrated.predict(mammogram(entry.seed))
+        assert answer.logit == pytest.approx(entry.logit, abs=1e-3)
+        assert answer.probability == pytest.approx(1 / (1 + np.exp(-answer.logit)))
+        assert [notice.code for notice in answer.notices].count("uncalibrated") == 1
+    assert all(notice.code != "uncalibrated" for notice in predictor.predict(mammogram(1)).notices)
 
 
 def test_film_marker_hardly_matters(predictor: Predictor) -> None:
@@ -133,7 +151,29 @@ def test_keras_engine_answers_as_onnx_runtime_does(predictor: Predictor) -> None
         np.testing.assert_allclose(a.heatmap, b.heatmap, atol=1e-3)
 
 
-def _open_keras() -> object:
-    from mammolens.inference.engines import open_engine
+def test_keras_engine_of_an_imported_network_answers_as_onnx_runtime_does(
+    random_network: Callable[..., Network], tmp_path: Path
+) -> None:
+    pytest.importorskip("keras")
+    network = random_network(channels=3, scale="imagenet-bgr")
+    network = replace(network, factor=np.full(3, 0.02, np.float32), offset=np.array([0.1, 0.0, -0.2], np.float32))
+    source = ImportedFrom(
+        format="keras",
+        sha256="0" * 64,
+        keras_version="3.15.1",
+        architecture_found="efficientnet-b0",
+        proof="structure",
+    )
+    bundle = load_bundle(export_network(network, ImportDescription("grey", source), tmp_path / "grey"))
+    answers = [
+        [Predictor(bundle, open_engine(name, bundle)).predict(mammogram(seed)) for seed in golden.SEEDS[:2]]
+        for name in ("onnxruntime", "keras")
+    ]
+    for a, b in zip(*answers, strict=True):
+        assert abs(a.probability - b.probability) <= 1e-4
+        assert "uncalibrated" in {notice.code for notice in a.notices} & {notice.code for notice in b.notices}
+        np.testing.assert_allclose(a.heatmap, b.heatmap, atol=1e-3)
 
+
+def _open_keras() -> object:
     return open_engine("keras", load_bundle("default"))

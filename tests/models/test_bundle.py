@@ -15,6 +15,7 @@ from mammolens.errors import BundleIncompatible, BundleInvalid, BundleNotFound, 
 from mammolens.models import bundle as bundles
 from mammolens.models import golden
 from mammolens.models.bundle import load_bundle
+from mammolens.models.network import InputContract
 
 
 @pytest.fixture
@@ -34,6 +35,15 @@ def test_default_bundle_opens_and_its_hash_is_the_manifests() -> None:
     content = (bundle.location / bundles.MANIFEST).read_bytes()
     assert bundle.identity.sha256 == hashlib.sha256(content).hexdigest()
     assert 0 < bundle.manifest.threshold < 1
+
+
+def test_bundle_from_before_there_were_scales_takes_grey_values_as_they_are() -> None:
+    bundle = load_bundle("default")
+    size = bundle.manifest.preprocessing
+    assert bundle.contract == InputContract(size.height, size.width, channels=1, scale="255")
+    inputs = np.stack([golden.model_input(seed, (size.height, size.width)).image for seed in golden.SEEDS])
+    expected = [entry.logit for entry in bundle.manifest.golden]
+    np.testing.assert_allclose(bundle.logit(inputs.astype(np.float32)[..., None]), expected, atol=1e-4)
 
 
 def test_bundle_is_at_most_40_megabytes() -> None:
@@ -83,6 +93,10 @@ def test_other_preprocessing_version_is_an_error(copy: Path) -> None:
         {"evidence_scale": 0},
         {"default_operating_point": "nowhere"},
         {"surprise": 1},
+        {"input_scale": 256},
+        {"channels": 2},
+        {"factor": [1.0, 1.0], "offset": [0.0, 0.0]},
+        {"factor": [1.0]},
         {"calibration": {"method": "platt", "slope": -1, "intercept": 0, "prevalence": 0.3}},
         {"files": {"../../etc/passwd": "0" * 64, "model.onnx": "0" * 64, "MODEL_CARD.md": "0" * 64}},
     ],

@@ -116,14 +116,16 @@ def test_onnx_graph_gives_the_logits_of_keras(size: tuple[int, int], looks: int)
     model = efficientnet.build("efficientnet-b0", size, folded=True, dropout=0.0)
     random_weights(model, seed=5)
     inputs = np.random.default_rng(2).integers(0, 256, (2, *size)).astype(np.uint8)
-    difference, logits = parity(model, onnx_graph.write(model, "efficientnet-b0", size, looks), inputs, looks)
+    difference, logits = parity(
+        model, onnx_graph.write(transfer.network_of(model, "efficientnet-b0", size), looks), inputs, looks
+    )
     assert np.ptp(logits) > 1e-4
     assert difference < 1e-3
 
 
 def test_two_looks_do_not_know_which_way_is_up(folded: object, images: np.ndarray) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    graph = onnx_graph.write(folded, "efficientnet-b0", SIZE, looks=2)
+    graph = onnx_graph.write(transfer.network_of(folded, "efficientnet-b0", SIZE), looks=2)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     batch = images.astype(np.float32)[..., None]
     a, b = (session.run(["logit", "evidence"], {"image": picture}) for picture in (batch, batch[:, ::-1].copy()))
@@ -133,7 +135,7 @@ def test_two_looks_do_not_know_which_way_is_up(folded: object, images: np.ndarra
 
 def test_evidence_sums_to_the_logit_less_the_bias(folded: object, images: np.ndarray) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    graph = onnx_graph.write(folded, "efficientnet-b0", SIZE)
+    graph = onnx_graph.write(transfer.network_of(folded, "efficientnet-b0", SIZE))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     logit, evidence, features = session.run(
         ["logit", "evidence", "features"], {"image": images.astype(np.float32)[..., None]}
@@ -160,3 +162,94 @@ def test_weights_of_another_architecture_are_refused(shared: Path) -> None:
     model = efficientnet.build("efficientnet-b1", SIZE, folded=True)
     with pytest.raises(ConfigurationError, match="efficientnet-b1"):
         transfer.load_imagenet(model, "efficientnet-b1", weights)
+
+
+def test_imagenet_weights_of_three_channels_keep_the_stem(shared: Path) -> None:
+    weights = shared / "weights" / "efficientnet_b0_imagenet" / "efficientnet_b0_imagenet_notop.weights.h5"
+    colour = efficientnet.build("efficientnet-b0", SIZE, channels=3)
+    grey = efficientnet.build("efficientnet-b0", SIZE)
+    for model in (colour, grey):
+        transfer.load_imagenet(model, "efficientnet-b0", weights)
+    stem = colour.get_layer("stem_conv").get_weights()[0]
+    assert stem.shape == (3, 3, 3, 32)
+    np.testing.assert_allclose(grey.get_layer("stem_conv").get_weights()[0][..., 0, :], stem.sum(axis=2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("failure", [Exception("URL fetch failure"), OSError("no route"), ValueError("corrupted file")])
+def test_imagenet_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+    from mammolens.errors import ConfigurationError
+
+    def no_network(**kwargs: object) -> object:
+        assert kwargs["weights"] == "imagenet"
+        raise failure
+
+    monkeypatch.setattr(keras.applications, "EfficientNetB0", no_network)
+    with pytest.raises(ConfigurationError, match="could not be fetched") as refused:
+        transfer.load_imagenet(object(), "efficientnet-b0", "imagenet")
+    assert str(failure) not in refused.value.message
+
+
+def test_failure_that_is_no_download_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**kwargs: object) -> object:
+        raise AttributeError("a defect")
+
+    monkeypatch.setattr(keras.applications, "EfficientNetB0", broken)
+    with pytest.raises(AttributeError, match="a defect"):
+        transfer.load_imagenet(object(), "efficientnet-b0", "imagenet")
+
+
+@pytest.mark.parametrize("architecture", list(efficientnet.VARIANTS))
+def test_kernels_are_those_that_keras_builds(architecture: str) -> None:
+    for channels in (1, 3):
+        model = efficientnet.build(architecture, SIZE, channels=channels)
+        found = {
+            layer.name: tuple(layer.kernel.shape)
+            for layer in model.layers
+            if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+        }
+        assert list(found.items()) == list(efficientnet.kernels(architecture, channels).items())
+
+
+def test_checkpointed_network_has_the_gradients_of_the_plain_one(images: np.ndarray, tmp_path: Path) -> None:
+    batch, labels = images.astype(np.float32)[..., None], np.array([[1.0], [0.0], [1.0]], np.float32)
+    plain = efficientnet.build("efficientnet-b0", SIZE, folded=True, dropout=0.0)
+    random_weights(plain, seed=9)
+    plain.save_weights(tmp_path / "start.weights.h5")
+    economy = efficientnet.Economy(checkpointing=True)
+    spared = efficientnet.build("efficientnet-b0", SIZE, folded=True, dropout=0.0, economy=economy)
+    spared.load_weights(tmp_path / "start.weights.h5")
+    np.testing.assert_array_equal(np.asarray(plain(batch)), np.asarray(spared(batch)))
+    moved = []
+    for model in (plain, spared):
+        before = model.get_weights()
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model.compile(optimizer=keras.optimizers.SGD(1.0), loss=loss, run_eagerly=True)
+        model.train_on_batch(batch, labels)
+        moved.append([b - a for a, b in zip(before, model.get_weights(), strict=True)])
+    assert sum(float(np.abs(change).max()) > 1e-7 for change in moved[0]) > 100
+    for a, b in zip(*moved, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * max(1e-3, float(np.abs(a).max())))
+
+
+def test_checkpointing_of_batch_statistics_is_refused() -> None:
+    from mammolens.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match="folded"):
+        efficientnet.build("efficientnet-b0", SIZE, economy=efficientnet.Economy(checkpointing=True))
+
+
+def test_mixed_precision_keeps_weights_and_head_in_float32_and_leaves_keras_as_it_was(images: np.ndarray) -> None:
+    before = keras.config.dtype_policy().name
+    full = efficientnet.build("efficientnet-b0", SIZE, folded=True, dropout=0.0)
+    economy = efficientnet.Economy(precision="mixed_bfloat16")
+    mixed = efficientnet.build("efficientnet-b0", SIZE, folded=True, dropout=0.0, economy=economy)
+    assert keras.config.dtype_policy().name == before
+    random_weights(full, seed=11)
+    mixed.set_weights(full.get_weights())
+    assert {str(w.dtype) for w in mixed.weights} == {"float32"}
+    assert mixed.get_layer("top_conv").compute_dtype == "bfloat16"
+    batch = images.astype(np.float32)[..., None]
+    a, b = np.asarray(full(batch)), np.asarray(mixed(batch))
+    assert b.dtype == np.float32
+    # bfloat16 keeps 8 bits; errors of 49 convolutions add up.
+    np.testing.assert_allclose(a, b, atol=0.25 * float(np.abs(a).max()))

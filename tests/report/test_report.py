@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mammolens.models.bundle import load_bundle
 from mammolens.report import ReportEntry, ReportModel, write_report
 from mammolens.types import (
     CropGeometry,
@@ -241,6 +242,29 @@ def test_an_unknown_calibration_is_not_made_up(tmp_path: Path) -> None:
     assert "calibrated by the model's makers" in page.text
     assert "Cancer is rarer in screening" not in page.text
     assert "of 100 pictures" not in page.text
+
+
+def test_a_model_without_calibration_is_not_given_one(tmp_path: Path) -> None:
+    model = ReportModel(IDENTITY, calibrated=False)
+    page = written(tmp_path, [entry(tmp_path, "a", prediction(0.62))], model)
+    assert "The model was never calibrated." in page.text
+    assert "of 1000 pictures" not in page.text
+    assert "calibrated by the model's makers" not in page.text
+
+
+def test_report_of_an_imported_bundle_says_nothing_that_nobody_measured() -> None:
+    bundle = load_bundle("default")
+    unknown = {"calibration": None, "training": None}
+    points = tuple(
+        point.model_copy(update={"sensitivity": None, "specificity": None})
+        for point in bundle.manifest.operating_points
+    )
+    manifest = bundle.manifest.model_copy(update={**unknown, "operating_points": points})
+    assert ReportModel.of(replace(bundle, manifest=manifest)) == ReportModel(bundle.identity, calibrated=False)
+    known = ReportModel.of(bundle)
+    assert known.calibrated
+    assert known.prevalence is not None
+    assert known.sensitivity is not None
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])

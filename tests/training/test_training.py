@@ -49,7 +49,16 @@ def data() -> tuple[np.ndarray, np.ndarray, fit.Split]:
 def test_configuration_of_the_shipped_model_loads() -> None:
     loaded = config.load(REPOSITORY / "configs" / "rsna640-b0.toml")
     assert loaded.model.architecture == "efficientnet-b0"
-    assert loaded.model.imagenet.is_absolute()
+    assert Path(loaded.model.imagenet).is_absolute()
+
+
+def test_weights_may_come_from_the_network(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[model]\nname="n"\narchitecture="efficientnet-b0"\nsize=[64, 48]\nimagenet="imagenet"\n'
+        '[data]\ndataset="rsna-640"\nfolder="d"\n[fit]\nepochs=1\n'
+    )
+    assert config.load(path).model.imagenet == "imagenet"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +142,7 @@ def test_head_starts_at_the_linear_probe_and_fitting_learns(
     assert float(rows[-1]["watch_auc"]) == 1.0
     assert any((tmp_path / "events").iterdir())
     frozen = model.get_layer("block2a_dwconv")
-    reference = fit.start(settings, images, labels, split, 8).get_layer("block2a_dwconv")
+    reference = fit.start(settings, images, labels, split, 8, 1).get_layer("block2a_dwconv")
     np.testing.assert_array_equal(frozen.get_weights()[0], reference.get_weights()[0])
     with np.load(tmp_path / "epoch1.npz") as first, np.load(tmp_path / "epoch2.npz") as last:
         weights = model.get_weights()

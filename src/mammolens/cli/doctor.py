@@ -15,6 +15,7 @@ from mammolens.cli import terminal
 from mammolens.cli.checks import Check, attempt, golden_checks, verdict
 
 if TYPE_CHECKING:
+    from mammolens.models.bundle import ModelBundle
     from mammolens.phantom import Phantom
 
 SCHEMA = "mammolens.doctor/1"
@@ -33,7 +34,9 @@ NEEDED = (
 """Distributions of the base install."""
 
 OPTIONAL = {
-    "train": ("h5py", "keras", "onnx", "tensorboard", "tensorflow-cpu", "tensorflow", "torch", "jax"),
+    "import": ("h5py", "onnx"),
+    "openvino": ("openvino",),
+    "train": ("keras", "tensorboard", "tensorflow-cpu", "tensorflow", "torch", "jax"),
     "web": ("flask", "waitress"),
     "dicom": ("highdicom", "pynetdicom"),
     "ray": ("ray",),
@@ -213,7 +216,23 @@ def _model() -> list[Check]:
     bundle = load_bundle()
     identity = bundle.identity
     check = Check(identity.name, True, f"version {identity.version}, sha256 {identity.sha256}")
-    return [check, *golden_checks(bundle, open_engine("auto", bundle))]
+    return [check, _automatic(bundle), *golden_checks(bundle, open_engine("auto", bundle))]
+
+
+def _automatic(bundle: ModelBundle) -> Check:
+    """Tell which engine ``auto`` stands for, and why."""
+    from mammolens.inference.engines.choice import DEFAULT, cached
+    from mammolens.settings import settings
+
+    measured = cached(bundle, settings().threads)
+    if measured is None:
+        return Check("engine auto", None, f"{DEFAULT}; `mammolens models optimise` measures whether another is faster")
+    times = [
+        f"{trial.engine} {1e3 * trial.picture_seconds:.0f} ms"
+        for trial in measured.trials
+        if trial.state == "equal" and trial.picture_seconds is not None
+    ]
+    return Check("engine auto", None, f"{measured.best()} for many pictures; measured: {', '.join(times)}")
 
 
 def _self_test() -> list[Check]:

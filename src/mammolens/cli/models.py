@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammolens.cli import terminal
+from mammolens.cli import model_files, optimise, terminal
 from mammolens.cli.checks import Check, golden_checks, verdict
 from mammolens.errors import BundleError, BundleNotFound
 
 if TYPE_CHECKING:
     from mammolens.models.bundle import ModelBundle
+    from mammolens.models.manifest import Manifest
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, describe and verify models.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Import, list, describe and verify models.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Installed model, bundle folder or .zip.")]
+
+
+app.command("import", cls=model_files.ImportCommand)(model_files.import_file)
+app.command("doctor", cls=model_files.ImportCommand)(model_files.doctor)
 
 
 @app.command("list", cls=terminal.Command)
@@ -54,27 +59,64 @@ def info(
 
 
 def _description(bundle: ModelBundle) -> list[tuple[str, str]]:
-    manifest, calibration, training = bundle.manifest, bundle.manifest.calibration, bundle.manifest.training
+    manifest, training, contract = bundle.manifest, bundle.manifest.training, bundle.contract
     lines = [
         ("name", f"{manifest.name}, version {manifest.version}"),
         ("sha256", bundle.identity.sha256),
         ("place", str(bundle.location)),
         ("architecture", manifest.architecture),
-        ("input", f"{manifest.preprocessing.height} x {manifest.preprocessing.width} pixels (height x width)"),
+        ("input", f"{contract.height} x {contract.width} pixels (height x width)"),
+        ("input scale", f"{contract.scale}, {'grey' if contract.channels == 1 else 'grey three times'}"),
         ("preprocessing", f"version {manifest.preprocessing.version}"),
-        ("trained on", f"{training.dataset}: {training.images} images of {training.women} women"),
-        ("terms of data", training.terms),
-        ("licence", manifest.licence),
-        ("calibration", f"{calibration.method}, at a prevalence of {calibration.prevalence:.3f}"),
     ]
+    if training is None:
+        lines.append(("trained on", "unknown"))
+    else:
+        lines.append(("trained on", f"{training.dataset}: {training.images} images of {training.women} women"))
+        lines.append(("terms of data", training.terms))
+    lines.append(("licence", manifest.licence))
+    return [*lines, *_origin(manifest), *_measured(manifest), *_files(manifest)]
+
+
+def _origin(manifest: Manifest) -> list[tuple[str, str]]:
+    """Lines on what an imported model was made from."""
+    source = manifest.source
+    if source is None:
+        return []
+    by = f" by Keras {source.keras_version}" if source.keras_version else ""
+    proofs = {
+        "parity": f"parity: logits differ from the source's by at most {source.parity or 0.0:.1e}",
+        "structure": "structure: every tensor has its place; the source itself could not be run",
+    }
+    lines = [
+        ("imported from", f"{source.format}{by}, sha256 {source.sha256}"),
+        ("found", source.architecture_found),
+        ("proof", proofs[source.proof]),
+        ("terms", source.terms),
+    ]
+    return [*lines, *(("assumed", text) for text in source.assumptions)]
+
+
+def _measured(manifest: Manifest) -> list[tuple[str, str]]:
+    """Lines on calibration, operating points and figures."""
+    calibration = manifest.calibration
+    lines = [("calibration", "none: the probability is the sigmoid of the model's score")]
+    if calibration is not None:
+        lines = [("calibration", f"{calibration.method}, at a prevalence of {calibration.prevalence:.3f}")]
     for point in manifest.operating_points:
         default = " (default)" if point.name == manifest.default_operating_point else ""
-        figures = f"sensitivity {point.sensitivity:.3f}, specificity {point.specificity:.3f}"
+        figures = "never measured"
+        if point.sensitivity is not None and point.specificity is not None:
+            figures = f"sensitivity {point.sensitivity:.3f}, specificity {point.specificity:.3f}"
         lines.append(("threshold", f"{point.threshold:.4f} {point.name}{default}: {figures}"))
     for metric in manifest.metrics:
         interval = f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
         lines.append(("measured", f"{metric.name} per {metric.level} {interval}, {metric.protocol}"))
-    return [*lines, *(("file", f"{name} {digest}") for name, digest in sorted(manifest.files.items()))]
+    return lines
+
+
+def _files(manifest: Manifest) -> list[tuple[str, str]]:
+    return [("file", f"{name} {digest}") for name, digest in sorted(manifest.files.items())]
 
 
 @app.command(cls=terminal.Command)
@@ -108,3 +150,6 @@ def _verification(name: str | Path, engine: str) -> list[Check]:
         return checks + golden_checks(bundle, open_engine(engine, bundle))
     except BundleError as error:
         return [*checks, Check("engine", False, f"{error.message} [{error.code}]")]
+
+
+app.command("optimise", cls=terminal.Command)(optimise.optimise)

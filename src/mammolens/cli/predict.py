@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from mammolens.cli import files, records, terminal
-from mammolens.errors import MammolensError, OutputError
+from mammolens.errors import InternalError, MammolensError, OutputError
 
 if TYPE_CHECKING:
-    from mammolens.imaging.reading import ReadOptions
+    from mammolens.imaging.options import ReadOptions
     from mammolens.imaging.sandbox import DecodePool
     from mammolens.inference import Predictor
     from mammolens.types import Prediction
@@ -28,7 +28,9 @@ _log = logging.getLogger(__name__)
 
 STANDARD_OUTPUT = Path("-")
 
-_INTERNAL = "Mammolens failed on this file. Run `mammolens --debug predict …` on it and report what it prints."
+_INTERNAL = (
+    "Mammolens can't record this answer. Run `mammolens --debug predict …` on the file and report what it prints."
+)
 _HEADER = f"{'probability':>11}  {'label':<9}  {'side':<4}  {'view':<5}  {'x,y':>11}  file"
 
 
@@ -56,7 +58,7 @@ class Job:
 
 def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files, or folders with all that is in them.")],
-    model: Annotated[str, typer.Option(metavar="M", help="Installed model, bundle folder or .zip.")] = "default",
+    model: Annotated[str, typer.Option(metavar="M", help="Installed model, bundle, or model file.")] = "default",
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JSON Lines there; - is stdout.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path("mammolens-output"),
     no_artifacts: Annotated[bool, typer.Option("--no-artifacts", help="Write no pictures.")] = False,
@@ -84,10 +86,12 @@ def predict(
     pool = default_pool()
     # The decoding processes come up while this one opens the model.
     pool.start(job.jobs)
-    from mammolens.imaging.reading import ReadOptions
+    from mammolens.imaging.options import ReadOptions
     from mammolens.inference import Predictor
+    from mammolens.models.importing.cache import place_of
 
-    predictor = Predictor.from_bundle(model, engine=engine, threads=threads)
+    place = place_of(model, terminal.say)
+    predictor = Predictor.from_bundle(place, engine=engine, threads=threads, pictures=len(job.inputs))
     with _interruptible(pool):
         count = _run(predictor, ReadOptions(any_modality=any_modality, frame=frame), job)
     if count:
@@ -137,7 +141,8 @@ def _run(predictor: Predictor, options: ReadOptions, job: Job) -> int:
         # Lines of JSON and a bar do not go together on one terminal.
         watched = len(job.inputs) if table is not None or not sys.stdout.isatty() else 0
         advance = stack.enter_context(terminal.progress("Answering", watched))
-        for path, result in _answers(predictor, job.inputs, options, job.jobs):
+        results = predictor.predict_many(job.inputs, options=options, jobs=job.jobs)
+        for path, result in zip(job.inputs, results, strict=True):
             record = _record(path, result, job.out, stems, settings().max_file_bytes)
             refusals += record["status"] != "ok"
             if stream is not None:
@@ -150,40 +155,24 @@ def _run(predictor: Predictor, options: ReadOptions, job: Job) -> int:
     return refusals
 
 
-def _answers(
-    predictor: Predictor, inputs: Sequence[Path], options: ReadOptions, jobs: int
-) -> Iterator[tuple[Path, Prediction | Exception]]:
-    """One answer or failure for each input, in order."""
-    done = 0
-    while done < len(inputs):
-        results = predictor.predict_many(inputs[done:], options=options, jobs=jobs)
-        try:
-            for result in results:
-                yield inputs[done], result
-                done += 1
-        except Exception as error:
-            # `predict_many` ends at what is no refusal. One file's failure must not cost the others their answer:
-            # it gets a line of its own, and the work goes on behind it.
-            yield inputs[done], error
-            done += 1
-
-
 def _record(
-    path: Path, result: Prediction | Exception, out: Path | None, stems: records.Stems, most_bytes: int
+    path: Path, result: Prediction | MammolensError, out: Path | None, stems: records.Stems, most_bytes: int
 ) -> records.Record:
     """Make the record of a result; whatever fails here is a failure of this file, not of the run."""
     try:
-        if isinstance(result, Exception):
+        if isinstance(result, MammolensError):
             raise result
         artifacts = {} if out is None else _artifacts(result, out, stems.take(path, result.mammogram.sha256))
         record = records.answered(path, result, artifacts)
         records.line(record)
         return record
     except MammolensError as error:
+        if isinstance(error, InternalError):
+            _log.debug("internal error", exc_info=True)
         return records.refused(path, files.sha256_of(path, most_bytes), error.code, error.message)
     except Exception:
         _log.debug("internal error", exc_info=True)
-        return records.refused(path, files.sha256_of(path, most_bytes), "internal-error", _INTERNAL)
+        return records.refused(path, files.sha256_of(path, most_bytes), InternalError.code, _INTERNAL)
 
 
 def _artifacts(prediction: Prediction, out: Path, stem: str) -> dict[str, str]:

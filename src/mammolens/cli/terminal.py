@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand
 
-from mammolens.errors import FileMissing, InputError, MammolensError
+from mammolens.errors import ContractUnknown, FileMissing, InputError, MammolensError
 
 CHECK_FAILED, WRONG_USAGE, REFUSED, INTERNAL, INTERRUPTED, HUNG_UP = 1, 2, 3, 70, 130, 141
 
@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 class Command(TyperCommand):
     """A command whose failures become one line on standard error and an exit status."""
 
+    refusals: ClassVar[tuple[type[MammolensError], ...]] = (InputError,)
+    """Errors that mean a refused file; all others mean wrong usage, as do those for what the user left out."""
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
@@ -48,7 +51,8 @@ class Command(TyperCommand):
         except MammolensError as error:
             _log.debug("%s", error.code, exc_info=True)
             complain(error.code, error.message)
-            wrong_usage = isinstance(error, FileMissing) or not isinstance(error, InputError)
+            left_out = isinstance(error, FileMissing | ContractUnknown)
+            wrong_usage = left_out or not isinstance(error, self.refusals)
             raise typer.Exit(WRONG_USAGE if wrong_usage else REFUSED) from error
         except KeyboardInterrupt as error:
             say("Interrupted.")

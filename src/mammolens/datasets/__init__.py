@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mammolens.datasets import rsna640
+from mammolens.datasets import labelled, rsna640
 from mammolens.datasets.table import Case, CaseTable
 
 DATASETS: dict[str, Callable[[Path], CaseTable]] = {
+    "labelled": labelled.load,
     "rsna-640": rsna640.load,
 }
 """Name of a data set and the function that reads it."""
 
 TERMS: dict[str, str] = {
+    "labelled": labelled.TERMS,
     "rsna-640": rsna640.TERMS,
 }
 """Terms of use of each data set; a model trained on it carries them."""

@@ -42,7 +42,7 @@ def safe_stem(stem: str) -> str:
     return f"{short or 'image'}-{digest}" if not _RESERVED.fullmatch(short) else f"_{short}-{digest}"
 
 
-def write_file(folder: Path, name: str, data: bytes) -> Path:
+def write_file(folder: Path, name: str, *data: bytes | memoryview) -> Path:
     """Write a file whole or not at all.
 
     Parameters
@@ -52,7 +52,8 @@ def write_file(folder: Path, name: str, data: bytes) -> Path:
     name : str
         Of the file, without a separator. A link that stands in its place is
         replaced, not followed.
-    data : bytes
+    *data : bytes or memoryview of bytes
+        Parts of the content, one after the other.
 
     Returns
     -------
@@ -69,7 +70,8 @@ def write_file(folder: Path, name: str, data: bytes) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-                file.write(data)
+                for piece in data:
+                    file.write(piece)
             part.replace(target)
         finally:
             with suppress(FileNotFoundError):

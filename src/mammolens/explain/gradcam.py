@@ -32,6 +32,9 @@ from mammolens.errors import BundleInvalid, EngineError, EngineUnavailable
 from mammolens.models.efficientnet import FEATURES
 from mammolens.types import RawScore
 
+_ONE_THREAD = 1 << 17
+"""Multiplications that OpenBLAS surely does on one thread (it takes more from 1 << 18 on)."""
+
 
 def evidence_map(features: NDArray[np.floating[Any]], weights: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Each grid position's share of the logit, for global average pooling and a linear head.
@@ -95,10 +98,20 @@ def heatmap(evidence: NDArray[np.float32], mask: NDArray[np.uint8], scale: float
         raise EngineError("The engine gave an evidence map that is not made of finite numbers. Verify the bundle.")
     height, width = mask.shape
     rectified = np.maximum(evidence.astype(np.float32), np.float32(0.0)) / np.float32(scale)
-    grown = _interpolation(evidence.shape[0], height) @ rectified @ _interpolation(evidence.shape[1], width).T
+    rows = np.asarray(_interpolation(evidence.shape[0], height) @ rectified, np.float32)
+    grown = _product(rows, _interpolation(evidence.shape[1], width).T)
     clipped = np.clip(grown, 0.0, 1.0)
     clipped[mask == 0] = 0.0
     return np.asarray(clipped, np.float32)
+
+
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Matrix product in steps so small that BLAS takes one thread; its others would spin for 20 ms afterwards."""
+    out = np.empty((left.shape[0], right.shape[1]), np.float32)
+    step = max(1, _ONE_THREAD // max(right.size, 1))
+    for start in range(0, len(left), step):
+        np.matmul(left[start : start + step], right, out=out[start : start + step])
+    return out
 
 
 @lru_cache(maxsize=16)

@@ -154,8 +154,9 @@ def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Largest 4-connected component of a mask, its holes filled."""
     count, labels = cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_16U)
     if count > 2:
-        best = 1 + int(np.bincount(labels.ravel())[1:].argmax())
-        mask = np.where(labels == best, 255, 0).astype(np.uint8)
+        sizes = cv2.calcHist([labels], [0], None, [count], [0, count])
+        best = 1 + int(sizes.ravel()[1:].argmax())
+        mask = np.asarray(cv2.inRange(labels, best, best), np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     kept = np.zeros_like(mask)
     cv2.drawContours(kept, contours, -1, 255, thickness=cv2.FILLED)
@@ -193,8 +194,9 @@ def _without_rim(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     core: NDArray[Any] = _swept(_swept(padded, radius, np.minimum), radius, np.maximum)
     inner = slice(2 * radius, -2 * radius)
     core, thick = core[inner, inner], _swept(core, radius + 3, np.maximum)[inner, inner]
-    rest = np.where((mask > 0) & (thick == 0), 255, 0).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=8)
+    rest = cv2.bitwise_and(mask, cv2.bitwise_not(thick))
+    # Named, because OpenCV's own choice takes three times as long with some pictures.
+    count, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(rest, 8, cv2.CV_32S, cv2.CCL_BBDT)
     wall_left = np.count_nonzero(core[:, 0]) >= np.count_nonzero(core[:, -1])
     kept = mask.copy()
     for index in range(1, count):

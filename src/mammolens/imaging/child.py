@@ -65,6 +65,8 @@ class Job:
         How long it may take.
     max_pixels : int
         Most pixels of the answer.
+    threads : int
+        How many it may run.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Job:
     options: Header
     seconds: float
     max_pixels: int
+    threads: int = 1
 
 
 class Child:
@@ -200,7 +203,13 @@ class Child:
         self._first_bytes = self._resident()
 
     def _send(self, job: Job, deadline: float) -> None:
-        header = {"job": job.name, "path": job.path, "options": job.options, "seconds": job.seconds}
+        header = {
+            "job": job.name,
+            "path": job.path,
+            "options": job.options,
+            "seconds": job.seconds,
+            "threads": job.threads,
+        }
         try:
             self._channel.send(header, job.payload, deadline=deadline)
         except EOFError:

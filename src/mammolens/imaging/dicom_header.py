@@ -366,7 +366,10 @@ def _table_values(data: object, count: int, item: Dataset) -> NDArray[np.uint16]
         order = "<" if item.original_encoding[1] is not False else ">"
         values = np.frombuffer(data[: len(data) // 2 * 2] if wide else data, f"{order}u2" if wide else "u1")
     else:
-        values = np.asarray([int(str(v)) & 0xFFFF for v in _list(data)], dtype=np.uint16)
+        numbers = np.asarray(_list(data))
+        if numbers.dtype.kind not in "iu":
+            numbers = np.asarray([int(str(v)) & 0xFFFF for v in _list(data)], np.int64)
+        values = (numbers & 0xFFFF).astype(np.uint16)
     return values[:count].astype(np.uint16) if len(values) >= count else None
 
 

@@ -11,6 +11,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import get_frame
@@ -141,13 +142,31 @@ def grey(frame: StoredFrame, header: DicomHeader) -> NDArray[Any]:
         out = values
         inverted = inverted != (header.slope < 0.0)
     if inverted:
-        out = -out if out.dtype.kind == "f" else (top - np.minimum(out, top)).astype(out.dtype)
-    out = _compact(out)
-    padding = _padding_mask(frame, header)
-    if padding is not None:
-        out = out if out.flags.writeable and out is not values else out.copy()
-        out[padding] = out[~padding].min() if not padding.all() else 0
-    return np.ascontiguousarray(out)
+        out = -out if out.dtype.kind == "f" else _inverse(out, top)
+    return np.ascontiguousarray(_darkened(_compact(out), _padding_mask(frame, header)))
+
+
+def _inverse(values: NDArray[Any], top: int) -> NDArray[Any]:
+    """Whole numbers turned over within 0 and ``top``."""
+    if int(values.max()) > top:
+        values = np.minimum(values, top)
+    return (top - values).astype(values.dtype, copy=False)
+
+
+def _darkened(values: NDArray[Any], padding: NDArray[np.uint8] | None) -> NDArray[Any]:
+    """Values with the darkest one of the picture where the mask of the padding is set."""
+    if padding is None:
+        return values
+    picture = cv2.bitwise_not(padding)
+    if not cv2.countNonZero(picture):
+        return np.zeros_like(values)
+    darkest = cv2.minMaxLoc(values, picture)[0]
+    if cv2.minMaxLoc(values, padding)[1] <= darkest:
+        # Padding is nearly always darker than the picture, and then a maximum does in one pass what a mask can't.
+        return np.asarray(cv2.max(values, darkest))  # type: ignore[call-overload]
+    out = values.copy()
+    out[padding > 0] = darkest
+    return out
 
 
 def modality_values(frame: StoredFrame, header: DicomHeader) -> NDArray[np.float32]:
@@ -205,12 +224,20 @@ def _compact(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.uint16 if int(values.max()) <= 0xFFFF else np.float32)
 
 
-def _padding_mask(frame: StoredFrame, header: DicomHeader) -> NDArray[np.bool_] | None:
-    if header.padding is None or frame.values.dtype.kind == "f" or frame.reduction > 1:
+def _padding_mask(frame: StoredFrame, header: DicomHeader) -> NDArray[np.uint8] | None:
+    """255 on padding; ``None`` where there is none, or the frame is reduced and its values are mixed."""
+    values = frame.values
+    if header.padding is None or values.dtype.kind == "f" or frame.reduction > 1:
         return None
-    low, high = header.padding[0] + frame.offset, header.padding[1] + frame.offset
-    mask: NDArray[np.bool_] = (frame.values >= low) & (frame.values <= high)
-    return mask if mask.any() else None
+    low = max(header.padding[0] + frame.offset, 0)
+    high = min(header.padding[1] + frame.offset, int(np.iinfo(values.dtype).max))
+    if low > high:
+        return None
+    if values.dtype in (np.uint8, np.uint16):
+        mask = np.asarray(cv2.inRange(values, low, high), np.uint8)
+    else:
+        mask = ((values >= low) & (values <= high)).astype(np.uint8) * np.uint8(255)
+    return mask if cv2.countNonZero(mask) else None
 
 
 def _native_bytes(file: DicomFile, pixels: PixelElement, form: PixelFormat, frame: int, limits: Limits) -> bytes:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mammolens.imaging.display import RenderOptions
-    from mammolens.imaging.reading import ReadOptions
+    from mammolens.imaging.options import ReadOptions
     from mammolens.types import Mammogram
 
 Result = TypeVar("Result")
@@ -64,7 +64,8 @@ class DecodePool:
     Parameters
     ----------
     workers : int, optional
-        Most children at a time; one per processor, at most 4, unless given.
+        Most children at a time; one more than there are processors, at most 4, unless
+        given.
     seconds : float, optional
         Wall-clock seconds that one file may take; ``settings().decode_seconds``
         unless given.
@@ -100,7 +101,7 @@ class DecodePool:
         module: str = WORKER,
     ) -> None:
         table = settings()
-        self._workers = min(_MOST_WORKERS, _processors()) if workers is None else workers
+        self._workers = min(_MOST_WORKERS, _processors() + 1) if workers is None else workers
         self._seconds = table.decode_seconds if seconds is None else seconds
         self._memory = table.decode_memory_bytes if memory_bytes is None else memory_bytes
         self._in_process = table.decode_in_process if in_process is None else in_process
@@ -273,10 +274,12 @@ class DecodePool:
 
     def _read(self, source: Path | str | bytes, options: ReadOptions | None, trusted: bool) -> Mammogram:
         from mammolens.imaging import wire
-        from mammolens.imaging.reading import ReadOptions, read_mammogram
+        from mammolens.imaging.options import ReadOptions
 
         options = ReadOptions() if options is None else options
         if trusted or self._in_process:
+            from mammolens.imaging.reading import read_mammogram
+
             return read_mammogram(source, options)
         return self._run(self._job("read", source, options), wire.mammogram_from)
 
@@ -286,7 +289,11 @@ class DecodePool:
         payload = source if isinstance(source, bytes) else os.fsencode(Path.cwd() / source)
         if not path:
             options.limits.check_file(len(payload))
-        return Job(name, payload, path, asdict(options), self._seconds, options.limits.max_pixels)
+        return Job(name, payload, path, asdict(options), self._seconds, options.limits.max_pixels, self._allowance())
+
+    def _allowance(self) -> int:
+        """Threads that a child may run: a second one as long as there is one child and another processor for it."""
+        return 2 if len(self._stock.process_ids) <= 1 and _processors() > 1 else 1
 
     def _run(self, job: Job, build: Build[Result]) -> Result:
         for _ in range(_ATTEMPTS):

@@ -40,8 +40,11 @@ def file_bytes(source: Path | str | bytes, limits: Limits) -> bytes:
             raise FileMissing("This is not a file. Give the path of a single image file.")
         limits.check_file(information.st_size)
         with path.open("rb") as stream:
-            # One byte more than allowed tells a file that grew in the meantime.
-            data = stream.read(limits.max_file_bytes + 1)
+            # Room for what there is, not for what is allowed: that much address space is slow to get and give back.
+            data = stream.read(information.st_size + 1)
+            if len(data) > information.st_size:
+                # It grew in the meantime; one byte more than allowed tells whether it did by too much.
+                data += stream.read(limits.max_file_bytes + 1 - len(data))
     except (OSError, ValueError) as cause:
         raise FileMissing(_MISSING) from cause
     limits.check_file(len(data))

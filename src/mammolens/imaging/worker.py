@@ -2,8 +2,8 @@
 
 Started by `mammolens.imaging.sandbox` as ``python -m mammolens.imaging.worker``. It
 bounds itself before it reads a single byte from outside, then answers one job after
-the other until its input ends. It runs one thread: a decoder's threads would each take
-address space, and several such processes run side by side.
+the other until its input ends. Decoders run one thread, because more would each take
+address space; where this is the only such process, resizing takes a second one.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def serve(handlers: Mapping[str, Handler], warm: Sequence[str] = ()) -> None:
     """
     channel = _take_over_pipes()
     bound(int(sys.argv[1]))
-    _one_thread()
+    grant_threads(1)
     channel.send({"ready": True})
     if not channel.waiting():
         for name in warm:
@@ -102,6 +102,7 @@ def _answer(handlers: Mapping[str, Handler], header: Header, payload: bytes | No
         if payload is None:
             raise MemoryError
         grant_seconds(float(header["seconds"]))
+        grant_threads(int(header["threads"]))
         source = Path(os.fsdecode(payload)) if header["path"] else payload
         return handlers[header["job"]](source, header["options"]), True
     except InputError as error:
@@ -181,10 +182,17 @@ def grant_seconds(seconds: float) -> None:
     signal.alarm(math.ceil(seconds) + _GRACE_SECONDS)
 
 
-def _one_thread() -> None:
+def grant_threads(count: int) -> None:
+    """Let OpenCV run so many threads; decoders have one.
+
+    Parameters
+    ----------
+    count : int
+    """
     import cv2
 
-    cv2.setNumThreads(1)
+    if cv2.getNumThreads() != count:
+        cv2.setNumThreads(count)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mammolens.errors import InputError
+from mammolens.errors import BundleError, ConfigurationError, EngineUnavailable, InternalError, MammolensError
 from mammolens.explain.gradcam import heatmap
 from mammolens.explain.regions import find_regions
 from mammolens.imaging import preprocess
-from mammolens.imaging.reading import ReadOptions, mammogram_from_array
+from mammolens.imaging.options import ReadOptions
 from mammolens.imaging.sandbox import DecodePool, default_pool
-from mammolens.inference.engines import Engine, open_engine
+from mammolens.inference.engines import Engine
+from mammolens.inference.engines.opening import open_equal
 from mammolens.models.bundle import ModelBundle, load_bundle
+from mammolens.models.importing import cache
 from mammolens.types import Mammogram, Notice, Prediction, Timing
 
 Source = str | Path | bytes | NDArray[Any] | Mammogram
 """What can be predicted: a file's path, its bytes, grey values (H, W), or a mammogram."""
+
+UNCALIBRATED = Notice(
+    "uncalibrated",
+    "The model was never calibrated: its probability ranks pictures, but is no share of cancers, and its threshold "
+    "was never measured.",
+)
+"""Goes with every answer of a model without calibration."""
+
+_INTERNAL = "Mammolens failed on this file. Run `mammolens --debug predict …` on it and report what it prints."
 
 
 class Predictor:
@@ -36,6 +47,8 @@ class Predictor:
     engine : Engine
     pool : DecodePool, optional
         Decodes files in bounded child processes; the process-wide pool unless given.
+    notices : tuple of Notice
+        Go with every answer, after the bundle's own.
 
     Examples
     --------
@@ -44,9 +57,16 @@ class Predictor:
     0.1234
     """
 
-    def __init__(self, bundle: ModelBundle, engine: Engine, pool: DecodePool | None = None) -> None:
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        engine: Engine,
+        pool: DecodePool | None = None,
+        notices: tuple[Notice, ...] = (),
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
+        self.notices = (*bundle.notices, *notices)
         self._pool = pool
         manifest = bundle.manifest
         self.size = (manifest.preprocessing.height, manifest.preprocessing.width)
@@ -59,18 +79,26 @@ class Predictor:
         engine: str = "auto",
         threads: int = 0,
         pool: DecodePool | None = None,
+        pictures: int | None = None,
     ) -> Predictor:
-        """Open a bundle and an engine.
+        """Open a bundle and an engine, or what is equal to them in result.
+
+        Where the bundle's graph or weights file is not whole, or the engine is missing,
+        the next that gives the same answers is taken (see ``docs/engines.md``), and a
+        notice goes with every answer.
 
         Parameters
         ----------
         name_or_path : str or Path
-            ``"default"`` is the built-in bundle.
+            ``"default"`` is the built-in bundle. A model file (``.keras``, ``.h5``, …) is
+            imported into a cache first (see `mammolens.models.importing.cache`).
         engine : str
             ``auto`` or a key of `mammolens.inference.engines.ENGINES`.
         threads : int
             Threads within one forward pass; 0 takes one per core.
         pool : DecodePool, optional
+        pictures : int, optional
+            How many are going to be answered, which ``auto`` goes by; None: many.
 
         Returns
         -------
@@ -79,12 +107,15 @@ class Predictor:
         Raises
         ------
         BundleError
-            If the bundle can't be opened whole.
+            If the bundle can't be opened whole, and nothing equal is left of it.
+        ModelFileError
+            If a model file is named that can't be imported.
         EngineUnavailable
-            If the engine is unknown or not installed.
+            If the engine is unknown, or is not installed and none can stand in for it.
         """
-        bundle = load_bundle(name_or_path)
-        return cls(bundle, open_engine(engine, bundle, threads), pool)
+        bundle = load_bundle(cache.place_of(name_or_path), stand_in=True)
+        opened = open_equal(engine, bundle, threads, pictures)
+        return cls(bundle, opened.engine, pool, opened.notices)
 
     def predict(self, source: Source, options: ReadOptions | None = None) -> Prediction:
         """Answer for one mammogram.
@@ -115,7 +146,7 @@ class Predictor:
         raw = self.engine.run(made.image[None])[0]
         inferred = time.perf_counter()
         manifest = self.bundle.manifest
-        logit = manifest.calibration.slope * raw.logit + manifest.calibration.intercept
+        logit = manifest.calibrated(raw.logit)
         probability = 1.0 / (1.0 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1.0 + math.exp(logit))
         malignant = probability >= manifest.threshold
         heat = heatmap(raw.evidence, made.mask, manifest.evidence_scale)
@@ -144,7 +175,7 @@ class Predictor:
 
     def predict_many(
         self, sources: Iterable[Source], *, options: ReadOptions | None = None, jobs: int = 1
-    ) -> Iterator[Prediction | InputError]:
+    ) -> Iterator[Prediction | MammolensError]:
         """Answer for many mammograms, in their order, several at a time.
 
         Parameters
@@ -153,28 +184,30 @@ class Predictor:
             Read lazily, a few ahead of what has been answered.
         options : ReadOptions, optional
         jobs : int
-            Files in work at a time.
+            Files in work at a time; above 1, another one is begun meanwhile. As many as
+            there are cores, with one engine thread each, is fastest.
 
         Yields
         ------
-        Prediction or InputError
-            One for each source; a refusal does not end the rest.
+        Prediction or MammolensError
+            One for each source: a source that fails does not end the rest, whatever it
+            failed of. What is no error of ours comes as an `InternalError` with its cause.
+
+        Raises
+        ------
+        BundleError, ConfigurationError, EngineUnavailable
+            At once, because the next source would fail of them too.
         """
-
-        def answer(source: Source) -> Prediction | InputError:
-            try:
-                return self.predict(source, options)
-            except InputError as error:
-                return error
-
         if jobs <= 1:
-            yield from map(answer, sources)
+            for source in sources:
+                yield self._answer(source, options)
             return
-        waiting: deque[Future[Prediction | InputError]] = deque()
-        with ThreadPoolExecutor(jobs) as threads:
+        waiting: deque[Future[Prediction | MammolensError]] = deque()
+        # One more than are worked on: whoever waits for a decoding process leaves its core to another.
+        with ThreadPoolExecutor(jobs + 1) as threads:
             try:
                 for source in sources:
-                    waiting.append(threads.submit(answer, source))
+                    waiting.append(threads.submit(self._answer, source, options))
                     if len(waiting) > 2 * jobs:
                         yield waiting.popleft().result()
                 while waiting:
@@ -183,18 +216,38 @@ class Predictor:
                 for future in waiting:
                     future.cancel()
 
+    def _answer(self, source: Source, options: ReadOptions | None) -> Prediction | MammolensError:
+        """Answer for one of many: a failure that is the source's own is given back."""
+        try:
+            return self.predict(source, options)
+        except (BundleError, ConfigurationError, EngineUnavailable):
+            raise
+        except MammolensError as error:
+            return error
+        except Exception as error:
+            # The fence between one file and the rest; the caller gets what it was.
+            failure = InternalError(_INTERNAL)
+            failure.__cause__ = error
+            return failure
+
     def _read(self, source: Source, options: ReadOptions | None) -> Mammogram:
         if isinstance(source, Mammogram):
             return source
         if isinstance(source, np.ndarray):
+            # It brings the decoders along, which else only the decoding processes need.
+            from mammolens.imaging.reading import mammogram_from_array
+
             return mammogram_from_array(source, min_size=self.size)
         wanted = (options or ReadOptions()).for_model(self.size)
         pool = self._pool if self._pool is not None else default_pool()
         return pool.read(Path(source) if isinstance(source, str) else source, wanted)
 
     def _notices(self, mammogram: Mammogram) -> tuple[Notice, ...]:
+        notices = [*self.notices]
+        if self.bundle.manifest.calibration is None:
+            notices.append(UNCALIBRATED)
         height, width = self.size
         if mammogram.rows < height or mammogram.columns < width:
             message = "The picture has fewer pixels than the model's input; fine detail is missing."
-            return (Notice("low-resolution", message),)
-        return ()
+            notices.append(Notice("low-resolution", message))
+        return tuple(notices)

@@ -11,12 +11,17 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mammolens.errors import BundleIncompatible, BundleInvalid, BundleNotFound, BundleTampered
+import numpy as np
+from numpy.typing import NDArray
+
+from mammolens.errors import BundleError, BundleIncompatible, BundleInvalid, BundleNotFound, BundleTampered, EngineError
 from mammolens.imaging import preprocess
 from mammolens.models import manifest as manifests
+from mammolens.models import session
 from mammolens.models.manifest import Manifest
+from mammolens.models.network import InputContract
 from mammolens.settings import settings
-from mammolens.types import ModelIdentity
+from mammolens.types import ModelIdentity, Notice
 
 BUILT_IN = Path(__file__).with_name("bundles")
 """Folder of the bundles that come with the package."""
@@ -43,12 +48,47 @@ class ModelBundle:
         The ONNX model.
     location : Path
         Folder or ``.zip`` that it came from.
+    notices : tuple of Notice
+        What must be said with every answer: which stored format stands in for one that
+        is not whole.
     """
 
     manifest: Manifest
     identity: ModelIdentity
     graph: bytes = field(repr=False)
     location: Path
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def contract(self) -> InputContract:
+        """What the model expects of its input."""
+        return self.manifest.contract
+
+    def logit(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Uncalibrated logits of inputs in the bundle's own scale, by ONNX Runtime on the CPU.
+
+        Parameters
+        ----------
+        x : ndarray of float32, shape (N, H, W, C)
+            As `mammolens.models.contract.to_input` gives it.
+
+        Returns
+        -------
+        ndarray of float32, shape (N,)
+
+        Raises
+        ------
+        EngineError
+            If the array has another shape or type, or ONNX Runtime fails.
+        BundleInvalid
+            If ONNX Runtime can't open the graph.
+        """
+        contract = self.contract
+        shape = (contract.height, contract.width, contract.channels)
+        if x.ndim != 4 or x.shape[1:] != shape or x.dtype != np.float32:
+            expected = ", ".join(str(side) for side in shape)
+            raise EngineError(f"The model takes an array of float32 of shape (N, {expected}), in its own input scale.")
+        return session.scores(self.graph, x)[0]
 
     def read(self, name: str) -> bytes:
         """Read another file of the bundle, its hash checked again.
@@ -98,13 +138,16 @@ def installed() -> dict[str, Path]:
     return found
 
 
-def load_bundle(name_or_path: str | Path = "default") -> ModelBundle:
+def load_bundle(name_or_path: str | Path = "default", *, stand_in: bool = False) -> ModelBundle:
     """Open a bundle.
 
     Parameters
     ----------
     name_or_path : str or Path
         ``"default"``, a name that `installed` lists, a folder or a ``.zip``.
+    stand_in : bool
+        Whether, of graph and weights file, one that is whole may stand in for one that is
+        not (see `mammolens.models.stand_in`). The bundle then holds a notice.
 
     Returns
     -------
@@ -133,10 +176,29 @@ def load_bundle(name_or_path: str | Path = "default") -> ModelBundle:
         raise BundleInvalid(f"The manifest does not name {', '.join(sorted(missing))}.")
     if unsafe := [name for name in manifest.files if Path(name).name != name]:
         raise BundleInvalid(f"The manifest names {len(unsafe)} files outside the bundle.")
-    contents = {name: _checked(location, name, manifest) for name in manifest.files}
+    contents: dict[str, bytes] = {}
+    damage: dict[str, BundleError] = {}
+    for name in manifest.files:
+        try:
+            contents[name] = _checked(location, name, manifest)
+        except BundleError as error:
+            if not (stand_in and name in (GRAPH, WEIGHTS)):
+                raise
+            damage[name] = error
+    notices = _mended(manifest, contents, damage) if damage else ()
     digest = hashlib.sha256(content).hexdigest()
     identity = ModelIdentity(name=manifest.name, version=manifest.version, sha256=digest)
-    return ModelBundle(manifest=manifest, identity=identity, graph=contents[GRAPH], location=location)
+    return ModelBundle(manifest, identity, contents[GRAPH], location, notices)
+
+
+def _mended(manifest: Manifest, contents: dict[str, bytes], damage: dict[str, BundleError]) -> tuple[Notice, ...]:
+    """Put what is equal in the place of what is damaged; the notices."""
+    from mammolens.models import stand_in
+
+    if GRAPH not in damage:
+        return (stand_in.without_weights(damage[WEIGHTS]),)
+    contents[GRAPH], notice = stand_in.without_graph(manifest, contents.get(WEIGHTS), damage[GRAPH])
+    return (notice,)
 
 
 def _checked(location: Path, name: str, manifest: Manifest) -> bytes:

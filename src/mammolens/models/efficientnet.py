@@ -16,72 +16,73 @@ Neural Networks", ICML 2019, arXiv:1905.11946.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-BN_EPSILON = 1e-3
-GREY_MEAN, GREY_DEVIATION = 0.449, 0.226
-"""Mean over the three channels of ImageNet's mean and standard deviation, in [0, 1]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage of EfficientNet-B0: ``repeats`` inverted bottlenecks of one shape."""
-
-    kernel: int
-    repeats: int
-    filters_in: int
-    filters_out: int
-    expansion: int
-    stride: int
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """Compound scaling of one variant: width, depth, default input size, dropout rate."""
-
-    width: float
-    depth: float
-    size: int
-    dropout: float
-
-
-STAGES = (
-    Stage(3, 1, 32, 16, 1, 1),
-    Stage(3, 2, 16, 24, 6, 2),
-    Stage(5, 2, 24, 40, 6, 2),
-    Stage(3, 3, 40, 80, 6, 2),
-    Stage(5, 3, 80, 112, 6, 1),
-    Stage(5, 4, 112, 192, 6, 2),
-    Stage(3, 1, 192, 320, 6, 1),
+from mammolens.errors import ConfigurationError
+from mammolens.models.architecture import (
+    BN_EPSILON,
+    FEATURES,
+    GREY_DEVIATION,
+    GREY_MEAN,
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    VARIANTS,
+    Block,
+    blocks,
+    features_of,
+    kernels,
+    normalisation,
+    stem_filters,
 )
 
-VARIANTS = {
-    "efficientnet-b0": Scaling(1.0, 1.0, 224, 0.2),
-    "efficientnet-b1": Scaling(1.0, 1.1, 240, 0.2),
-    "efficientnet-b2": Scaling(1.1, 1.2, 260, 0.3),
-    "efficientnet-b3": Scaling(1.2, 1.4, 300, 0.3),
-}
+__all__ = [
+    "BN_EPSILON",
+    "FEATURES",
+    "GREY_DEVIATION",
+    "GREY_MEAN",
+    "IMAGENET_DEVIATION",
+    "IMAGENET_MEAN",
+    "VARIANTS",
+    "Block",
+    "Economy",
+    "blocks",
+    "build",
+    "build_trunk",
+    "features_of",
+    "kernels",
+    "normalisation",
+    "stem_filters",
+]
 
-FEATURES = "top_activation"
-"""Name of the layer whose output is the last convolutional feature map."""
+
+@dataclass(frozen=True, slots=True)
+class Economy:
+    """How training saves memory.
+
+    Attributes
+    ----------
+    precision : {"float32", "mixed_float16", "mixed_bfloat16"}
+        Of the convolutions; weights, scaling of the input, pooling and head stay
+        float32. With float16, train with ``keras.optimizers.LossScaleOptimizer``.
+    checkpointing : bool
+        Whether a block keeps its input alone and is computed again for its gradient:
+        a third more multiply-adds. Needs a folded network: batch statistics would be
+        counted twice.
+    """
+
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    checkpointing: bool = False
 
 
-def round_filters(filters: int, width: float) -> int:
-    """Scale a filter count by ``width`` and round it to a multiple of 8, never down by over 10 %."""
-    scaled = filters * width
-    rounded = max(8, int(scaled + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * scaled else rounded
-
-
-def round_repeats(repeats: int, depth: float) -> int:
-    """Scale a repeat count by ``depth``, rounding up."""
-    return math.ceil(depth * repeats)
+FULL = Economy()
+"""Nothing saved: the default."""
 
 
 class _Builder:
-    """Lays the layers of one network; holds what every layer needs to know."""
+    """Lays the layers of one network; holds what every layer needs to know, and where the blocks meet."""
 
     def __init__(self, folded: bool) -> None:
         import keras
@@ -89,6 +90,7 @@ class _Builder:
         self.keras = keras
         self.layers = keras.layers
         self.folded = folded
+        self.seams: list[Any] = []
         self.convolution_layer, self.depthwise_layer = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
         if folded:
             from mammolens.models.folded import FoldedConv2D, FoldedDepthwiseConv2D
@@ -127,33 +129,98 @@ class _Builder:
         gate = layers.Conv2D(filters, 1, activation="sigmoid", name=name + "se_expand")(gate)
         return layers.Multiply(name=name + "se_excite")([x, gate])
 
-    def block(self, x: Any, stage: Stage, filters_in: int, filters_out: int, first: bool, name: str) -> Any:
+    def block(self, x: Any, block: Block) -> Any:
         """Lay one inverted bottleneck (MBConv)."""
-        layers = self.layers
-        shortcut, width = x, filters_in * stage.expansion
-        if stage.expansion != 1:
-            x = self.convolution(x, width, 1, 1, name + "expand_conv")
+        layers, name, shortcut = self.layers, block.name, x
+        if block.expansion != 1:
+            x = self.convolution(x, block.width, 1, 1, name + "expand_conv")
             x = self.normalised(x, name + "expand_bn")
             x = layers.Activation("silu", name=name + "expand_activation")(x)
-        stride = stage.stride if first else 1
-        if stride == 2:
-            x = self.padded(x, stage.kernel, name + "dwconv_pad")
+        if block.stride == 2:
+            x = self.padded(x, block.kernel, name + "dwconv_pad")
         x = self.depthwise_layer(
-            stage.kernel,
-            strides=stride,
-            padding="valid" if stride == 2 else "same",
+            block.kernel,
+            strides=block.stride,
+            padding="valid" if block.stride == 2 else "same",
             use_bias=self.folded,
             depthwise_initializer="he_normal",
             name=name + "dwconv",
         )(x)
         x = self.normalised(x, name + "bn")
         x = layers.Activation("silu", name=name + "activation")(x)
-        x = self.squeezed(x, max(1, int(filters_in * 0.25)), width, name)
-        x = self.convolution(x, filters_out, 1, 1, name + "project_conv")
+        x = self.squeezed(x, block.squeeze, block.width, name)
+        x = self.convolution(x, block.filters_out, 1, 1, name + "project_conv")
         x = self.normalised(x, name + "project_bn")
-        if stride == 1 and filters_in == filters_out:
+        if block.skip:
             x = layers.Add(name=name + "add")([shortcut, x])
         return x
+
+    def first_step(self, x: Any, channels: int, factor: Sequence[float] | None, offset: Sequence[float] | None) -> Any:
+        """Scale and shift of each channel, the one channel repeated where there are three of them."""
+        factors, offsets = normalisation(channels)
+        factors = factors if factor is None else tuple(float(value) for value in factor)
+        offsets = offsets if offset is None else tuple(float(value) for value in offset)
+        if channels == 1 and len(factors) == 3:
+            x = self.layers.Concatenate(axis=self.channel_axis, name="three_times")([x, x, x])
+        if len(set(zip(factors, offsets, strict=True))) == 1:
+            return self.layers.Rescaling(factors[0], offset=offsets[0], name="rescaling", dtype="float32")(x)
+        shift: list[Any] = list(offsets)
+        if self.channel_axis == 1:
+            # Keras brings a scale into this layout itself, but not an offset.
+            shift = [[[value]] for value in offsets]
+        return self.layers.Rescaling(list(factors), offset=shift, name="rescaling", dtype="float32")(x)
+
+    def backbone(self, x: Any, architecture: str) -> Any:
+        """All convolutions, to the last features."""
+        x = self.padded(x, 3, "stem_conv_pad")
+        x = self.convolution(x, stem_filters(architecture), 3, 2, "stem_conv", padding="valid")
+        x = self.normalised(x, "stem_bn")
+        x = self.layers.Activation("silu", name="stem_activation")(x)
+        for block in blocks(architecture):
+            self.seams.append(x)
+            x = self.block(x, block)
+        self.seams.append(x)
+        x = self.convolution(x, features_of(architecture), 1, 1, "top_conv")
+        x = self.normalised(x, "top_bn")
+        return self.layers.Activation("silu", name=FEATURES)(x)
+
+    def trunk(
+        self,
+        architecture: str,
+        size: tuple[int, int],
+        channels: int,
+        factor: Sequence[float] | None,
+        offset: Sequence[float] | None,
+    ) -> tuple[Any, Any]:
+        """Input and pooled features."""
+        shape = (channels, *size) if self.channel_axis == 1 else (*size, channels)
+        inputs = self.keras.Input(shape, name="image")
+        x = self.backbone(self.first_step(inputs, channels, factor, offset), architecture)
+        return inputs, self.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(x)
+
+    def model(self, inputs: Any, outputs: Any, name: str, checkpointing: bool) -> Any:
+        """Make a model of what lies between ``inputs`` and ``outputs``."""
+        if not checkpointing:
+            return self.keras.Model(inputs, outputs, name=name)
+        from mammolens.models.checkpointing import CheckpointedModel
+
+        return CheckpointedModel(inputs, outputs, self.seams, name)
+
+
+@contextmanager
+def _precision(keras: Any, policy: str) -> Iterator[None]:
+    """Lay layers in this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _checked(folded: bool, economy: Economy) -> None:
+    if economy.checkpointing and not folded:
+        raise ConfigurationError("Gradient checkpointing needs a folded network. Build it with folded=True.")
 
 
 def build(
@@ -162,6 +229,10 @@ def build(
     *,
     folded: bool = False,
     dropout: float | None = None,
+    channels: int = 1,
+    factor: Sequence[float] | None = None,
+    offset: Sequence[float] | None = None,
+    economy: Economy = FULL,
 ) -> Any:
     """Build an EfficientNet with a linear head of one logit.
 
@@ -175,38 +246,70 @@ def build(
         Whether batch normalisation is folded into biased convolutions.
     dropout : float, optional
         Rate before the head; default: the variant's own.
+    channels : {1, 3}
+        Of the input.
+    factor, offset : sequence of float, length ``channels``, optional
+        The first step, ``x * factor + offset``; default: from 0..255 to ImageNet's mean
+        and deviation (see `normalisation`). Three for one channel: it is repeated three
+        times first.
+    economy : Economy
+        How training saves memory.
 
     Returns
     -------
     keras.Model
-        From ``(N, height, width, 1)`` float32 in 0..255 (``(N, 1, height,
-        width)`` where Keras is set to channels first) to ``(N, 1)`` logits.
+        From ``(N, height, width, channels)`` float32, in 0..255 unless the first step
+        says otherwise (``(N, channels, height, width)`` where Keras is set to channels
+        first), to ``(N, 1)`` logits.
 
     Raises
     ------
     KeyError
         If the architecture is unknown.
+    ConfigurationError
+        If gradient checkpointing is asked for where the network is not folded.
     """
-    scaling = VARIANTS[architecture]
+    _checked(folded, economy)
     lay = _Builder(folded)
-    layers = lay.layers
-    shape = (1, *size) if lay.channel_axis == 1 else (*size, 1)
-    inputs = x = lay.keras.Input(shape, name="image")
-    x = layers.Rescaling(1.0 / (255.0 * GREY_DEVIATION), offset=-GREY_MEAN / GREY_DEVIATION, name="rescaling")(x)
-    x = lay.padded(x, 3, "stem_conv_pad")
-    x = lay.convolution(x, round_filters(32, scaling.width), 3, 2, "stem_conv", padding="valid")
-    x = lay.normalised(x, "stem_bn")
-    x = layers.Activation("silu", name="stem_activation")(x)
-    for number, stage in enumerate(STAGES, 1):
-        filters_in = round_filters(stage.filters_in, scaling.width)
-        filters_out = round_filters(stage.filters_out, scaling.width)
-        for repeat in range(round_repeats(stage.repeats, scaling.depth)):
-            name = f"block{number}{chr(97 + repeat)}_"
-            x = lay.block(x, stage, filters_in if repeat == 0 else filters_out, filters_out, repeat == 0, name)
-    x = lay.convolution(x, round_filters(1280, scaling.width), 1, 1, "top_conv")
-    x = lay.normalised(x, "top_bn")
-    x = layers.Activation("silu", name=FEATURES)(x)
-    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    x = layers.Dropout(scaling.dropout if dropout is None else dropout, name="top_dropout")(x)
-    outputs = layers.Dense(1, name="logit")(x)
-    return lay.keras.Model(inputs, outputs, name=architecture)
+    with _precision(lay.keras, economy.precision):
+        inputs, x = lay.trunk(architecture, size, channels, factor, offset)
+    rate = VARIANTS[architecture].dropout if dropout is None else dropout
+    x = lay.layers.Dropout(rate, name="top_dropout", dtype="float32")(x)
+    outputs = lay.layers.Dense(1, name="logit", dtype="float32")(x)
+    return lay.model(inputs, outputs, architecture, economy.checkpointing)
+
+
+def build_trunk(
+    architecture: str,
+    size: tuple[int, int],
+    *,
+    folded: bool = False,
+    channels: int = 1,
+    economy: Economy = FULL,
+    name: str = "trunk",
+) -> Any:
+    """Build an EfficientNet without a head, to be part of a larger network.
+
+    Parameters
+    ----------
+    architecture, size, folded, channels, economy
+        As `build` takes them.
+    name : str
+        Of the model.
+
+    Returns
+    -------
+    keras.Model
+        From ``(N, height, width, channels)`` float32 in 0..255 to pooled features
+        ``(N, C)``; the layers' names are those of `build`.
+
+    Raises
+    ------
+    KeyError, ConfigurationError
+        As `build`.
+    """
+    _checked(folded, economy)
+    lay = _Builder(folded)
+    with _precision(lay.keras, economy.precision):
+        inputs, x = lay.trunk(architecture, size, channels, None, None)
+    return lay.model(inputs, x, name, economy.checkpointing)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,8 @@ from numpy.typing import NDArray
 from mammolens.errors import BundleInvalid
 from mammolens.imaging import preprocess
 from mammolens.models import golden, onnx_graph
-from mammolens.models.bundle import CARD, GRAPH, MANIFEST, WEIGHTS
+from mammolens.models.bundle import CARD, GRAPH, WEIGHTS
+from mammolens.models.imported import ImportDescription, export_graph, export_network
 from mammolens.models.manifest import (
     SCHEMA,
     Calibration,
@@ -26,7 +24,10 @@ from mammolens.models.manifest import (
     Preprocessing,
     Training,
 )
-from mammolens.models.transfer import unfold
+from mammolens.models.transfer import network_of, unfold
+from mammolens.models.writing import write_bundle
+
+__all__ = ["Description", "ImportDescription", "export", "export_graph", "export_network", "parity"]
 
 TOLERANCE = 1e-3
 """Largest difference of logits, Keras against ONNX Runtime, that an export may have."""
@@ -101,8 +102,10 @@ def export(model: Any, about: Description, folder: Path) -> Path:
     BundleInvalid
         If the graph's logits differ from the network's by over 1e-3, in the folded or
         in the standard layout.
+    OutputError
+        If it can't be written there.
     """
-    graph = onnx_graph.write(model, about.architecture, about.size, looks=about.looks)
+    graph = onnx_graph.write(network_of(model, about.architecture, about.size), looks=about.looks)
     plain = unfold(model, about.architecture, about.size)
     goldens = [golden.model_input(seed, about.size) for seed in golden.SEEDS]
     inputs = np.stack([made.image for made in goldens])
@@ -111,20 +114,13 @@ def export(model: Any, about: Description, folder: Path) -> Path:
         difference, logits = parity(network, graph, inputs, about.looks)
         if not difference <= TOLERANCE:
             raise BundleInvalid(f"The exported graph differs from the network by {difference:.2g} in the logit.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
-        made = Path(temporary) / "bundle"
-        made.mkdir()
+
+    def fill(made: Path) -> None:
         (made / GRAPH).write_bytes(graph)
         plain.save_weights(made / WEIGHTS)
         (made / CARD).write_text(about.card, encoding="utf-8")
-        hashes = {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in (GRAPH, WEIGHTS, CARD)}
-        manifest = _manifest(about, goldens, logits, hashes)
-        (made / MANIFEST).write_text(manifest.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
-    return folder
+
+    return write_bundle(folder, fill, lambda hashes: _manifest(about, goldens, logits, hashes))
 
 
 def _manifest(about: Description, goldens: list[Any], logits: NDArray[np.float32], hashes: dict[str, str]) -> Manifest:

@@ -49,6 +49,26 @@ def model_input(seed: int, size: tuple[int, int]) -> ModelInput:
     return preprocess.prepare(Mammogram(pixels=pixels, rows=pixels.shape[0], columns=pixels.shape[1]), size)
 
 
+def variations(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Give 16 pictures: each golden one as it is, upside down, dark and as a negative.
+
+    Two models that agree on all of them agree on the scale of the input, on its axes and
+    where activations saturate.
+
+    Parameters
+    ----------
+    size : tuple of int
+        ``(height, width)``.
+
+    Returns
+    -------
+    ndarray of uint8, shape (16, height, width)
+        The first four are those of `SEEDS` in their order.
+    """
+    made = np.stack([model_input(seed, size).image for seed in SEEDS])
+    return np.concatenate([made, made[:, ::-1], made // 4, 255 - made])
+
+
 def digest(made: ModelInput) -> str:
     """SHA-256 of a model input's bytes."""
     return hashlib.sha256(made.image.tobytes()).hexdigest()

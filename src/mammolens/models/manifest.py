@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mammolens.errors import BundleInvalid
+from mammolens.models.network import InputContract, InputScale
 
 SCHEMA = "mammolens.bundle/1"
 
@@ -36,12 +37,12 @@ class Calibration(_Part):
 
 
 class OperatingPoint(_Part):
-    """A threshold on the calibrated probability, with what it gave out of fold."""
+    """A threshold on the probability, with what it gave out of fold; None: never measured."""
 
     name: str
     threshold: float = Field(gt=0, lt=1)
-    sensitivity: float = Field(ge=0, le=1)
-    specificity: float = Field(ge=0, le=1)
+    sensitivity: float | None = Field(ge=0, le=1)
+    specificity: float | None = Field(ge=0, le=1)
 
 
 class Metric(_Part):
@@ -73,6 +74,48 @@ class Training(_Part):
     configuration_sha256: str
 
 
+class ImportedFrom(_Part):
+    """The file that an imported model was made from.
+
+    Attributes
+    ----------
+    format : str
+        A value of `mammolens.models.importing.source.Format`.
+    sha256 : str
+        Of the file.
+    keras_version : str
+        That wrote it; empty where the file does not say.
+    architecture_found : str
+        What the file was recognised as.
+    assumptions : tuple of str
+        What was taken for granted, in words.
+    proof : {"parity", "structure"}
+        Whether the source was run beside the bundle, or could not be.
+    parity : float or None
+        Largest difference of the logits where it was run.
+    foreign : bool
+        Whether it came by the second road: not one of our networks.
+    terms : str
+        Terms of the weights, as far as anybody said.
+    """
+
+    format: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    keras_version: str
+    architecture_found: str
+    assumptions: tuple[str, ...] = ()
+    proof: Literal["parity", "structure"]
+    parity: float | None = Field(default=None, ge=0)
+    foreign: bool = False
+    terms: str = "unknown"
+
+    @model_validator(mode="after")
+    def _proof_has_its_figure(self) -> ImportedFrom:
+        if (self.proof == "parity") != (self.parity is not None):
+            raise ValueError("a proof by parity has its figure, and no other proof has one")
+        return self
+
+
 class Manifest(_Part):
     """All of ``manifest.json``.
 
@@ -81,8 +124,24 @@ class Manifest(_Part):
     looks : int
         1, or 2: the network sees the picture and the picture upside down, and the
         features are averaged. The graph does so itself.
+    input_scale : InputScale
+        Bundles from before there was a choice hold the number 255.
+    channels : {1, 3}
+        Of the input.
+    factor, offset : tuple of float, or None
+        The network's own first step, per channel; None:
+        `mammolens.models.efficientnet.normalisation`. See `mammolens.models.network.Network`.
+    calibration : Calibration or None
+        None: nobody calibrated it; the sigmoid of the logit is reported, with a notice.
     evidence_scale : float
         Evidence of a strong finding: heat maps are divided by it.
+    training : Training or None
+        None: unknown.
+    source : ImportedFrom or None
+        None: made by Mammolens' own training.
+    explanation : {"linear", "gradient"}
+        ``gradient``: the evidence is the last feature map weighed by its gradient,
+        and its sum is not the logit.
     files : dict of str to str
         SHA-256 of every other file of the bundle.
     """
@@ -93,17 +152,37 @@ class Manifest(_Part):
     architecture: str
     looks: Literal[1, 2] = 1
     classes: tuple[Literal["benign"], Literal["malignant"]]
-    input_scale: Literal[255] = 255
+    input_scale: InputScale = "255"
+    channels: Literal[1, 3] = 1
+    factor: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
     preprocessing: Preprocessing
-    calibration: Calibration
+    calibration: Calibration | None
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_operating_point: str
     evidence_scale: float = Field(gt=0)
-    training: Training
+    training: Training | None
+    source: ImportedFrom | None = None
+    explanation: Literal["linear", "gradient"] = "linear"
     metrics: tuple[Metric, ...]
     golden: tuple[Golden, ...]
     licence: str
     files: dict[str, str]
+
+    @field_validator("input_scale", mode="before")
+    @classmethod
+    def _scale_was_a_number(cls, value: object) -> object:
+        return "255" if value == 255 else value
+
+    @model_validator(mode="after")
+    def _first_step_has_every_channel(self) -> Manifest:
+        for values in (self.factor, self.offset):
+            # Three for one channel: the network repeats it.
+            if values is not None and len(values) not in (self.channels, 3):
+                raise ValueError("the first step has one factor and one offset for each channel")
+        if (self.factor is None) != (self.offset is None):
+            raise ValueError("the first step has both factor and offset, or neither")
+        return self
 
     @model_validator(mode="after")
     def _default_exists(self) -> Manifest:
@@ -112,9 +191,24 @@ class Manifest(_Part):
         return self
 
     @property
+    def contract(self) -> InputContract:
+        """What the model expects of its input."""
+        size = self.preprocessing
+        return InputContract(height=size.height, width=size.width, channels=self.channels, scale=self.input_scale)
+
+    def calibrated(self, logit: float) -> float:
+        """Give the logit as it is reported: calibrated, or as it is where nobody calibrated the model."""
+        return logit if self.calibration is None else self.calibration.slope * logit + self.calibration.intercept
+
+    @property
+    def default_point(self) -> OperatingPoint:
+        """The default operating point."""
+        return next(point for point in self.operating_points if point.name == self.default_operating_point)
+
+    @property
     def threshold(self) -> float:
         """Threshold of the default operating point."""
-        return next(p.threshold for p in self.operating_points if p.name == self.default_operating_point)
+        return self.default_point.threshold
 
 
 def parse(content: bytes) -> Manifest:
@@ -128,5 +222,10 @@ def parse(content: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        places = sorted({".".join(str(part) for part in problem["loc"]) or "(whole)" for problem in error.errors()})
-        raise BundleInvalid(f"The bundle's manifest is not valid: {', '.join(places[:6])}.") from error
+        raise refusal(error) from error
+
+
+def refusal(error: ValidationError) -> BundleInvalid:
+    """Give the error that names the fields of a manifest which break a rule."""
+    places = sorted({".".join(str(part) for part in problem["loc"]) or "(whole)" for problem in error.errors()})
+    return BundleInvalid(f"The bundle's manifest is not valid: {', '.join(places[:6])}.")

@@ -66,9 +66,11 @@ class Network:
     architecture : str
         A key of `mammolens.models.efficientnet.VARIANTS`.
     contract : InputContract
-    factor, offset : ndarray of float32, shape (channels,)
+    factor, offset : ndarray of float32, shape (channels,), or (3,) for one channel
         The network's own first step, ``x * factor + offset`` on an input in the
-        contract's scale (its rescaling and normalisation layers in one).
+        contract's scale (its rescaling and normalisation layers in one). Three elements
+        for one channel: the network repeats it three times, and its first convolution
+        takes three.
     convolutions : mapping of str to Convolution
         By the layer names of ``keras.applications``: ``stem_conv``,
         ``block1a_dwconv``, ``block1a_se_reduce``, …, ``top_conv``.

@@ -8,33 +8,26 @@ outputs at the cost of one 1 × 1 convolution.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mammolens.models.efficientnet import (
-    GREY_DEVIATION,
-    GREY_MEAN,
-    STAGES,
-    VARIANTS,
-    Stage,
-    round_filters,
-    round_repeats,
-)
-from mammolens.models.transfer import folded_convolution
+from mammolens.models.efficientnet import Block, blocks
+from mammolens.models.network import Convolution, Network
 
 OPSET = 17
 OUTPUTS = ("logit", "evidence", "features")
 
 
 class _Graph:
-    """Collects nodes and constants, and takes weights from a folded Keras model by layer name."""
+    """Collects nodes and constants, and takes convolutions by layer name."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, convolutions: Mapping[str, Convolution]) -> None:
         from onnx import helper, numpy_helper
 
-        self._helper, self._numpy_helper, self._model = helper, numpy_helper, model
+        self._helper, self._numpy_helper, self._convolutions = helper, numpy_helper, convolutions
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
@@ -58,16 +51,16 @@ class _Graph:
 
     def convolution(self, x: str, layer: str, *, stride: int = 1, pads: tuple[int, ...] = (0, 0, 0, 0)) -> str:
         """Dense convolution; ``pads`` is top, left, bottom, right."""
-        kernel, bias = folded_convolution(self._model.get_layer(layer))
-        weight = self.constant(layer + "/kernel", kernel.transpose(3, 2, 0, 1))
-        offset = self.constant(layer + "/bias", bias)
+        folded = self._convolutions[layer]
+        weight = self.constant(layer + "/kernel", folded.kernel.transpose(3, 2, 0, 1))
+        offset = self.constant(layer + "/bias", folded.bias)
         return self.node("Conv", [x, weight, offset], layer, strides=[stride] * 2, pads=list(pads))
 
     def depthwise(self, x: str, layer: str, *, stride: int, pads: tuple[int, ...]) -> str:
-        kernel, bias = folded_convolution(self._model.get_layer(layer))
-        weight = self.constant(layer + "/kernel", kernel.transpose(2, 3, 0, 1))
-        offset = self.constant(layer + "/bias", bias)
-        channels = kernel.shape[2]
+        folded = self._convolutions[layer]
+        weight = self.constant(layer + "/kernel", folded.kernel.transpose(2, 3, 0, 1))
+        offset = self.constant(layer + "/bias", folded.bias)
+        channels = folded.kernel.shape[2]
         return self.node("Conv", [x, weight, offset], layer, strides=[stride] * 2, pads=list(pads), group=channels)
 
 
@@ -87,46 +80,89 @@ def _pads(size: tuple[int, int], kernel: int, stride: int) -> tuple[int, int, in
     return top, left, half, half
 
 
-def _block(graph: _Graph, x: str, stage: Stage, name: str, size: tuple[int, int], first: bool, skip: bool) -> str:
-    shortcut = x
-    if stage.expansion != 1:
+def _half(size: tuple[int, int]) -> tuple[int, int]:
+    """Size of what a convolution of stride 2 gives."""
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
+
+
+def _block(graph: _Graph, x: str, block: Block, size: tuple[int, int]) -> str:
+    name, shortcut = block.name, x
+    if block.expansion != 1:
         x = graph.silu(graph.convolution(x, name + "expand_conv"))
-    stride = stage.stride if first else 1
-    x = graph.silu(graph.depthwise(x, name + "dwconv", stride=stride, pads=_pads(size, stage.kernel, stride)))
+    pads = _pads(size, block.kernel, block.stride)
+    x = graph.silu(graph.depthwise(x, name + "dwconv", stride=block.stride, pads=pads))
     gate = graph.node("GlobalAveragePool", [x], name + "se_squeeze")
     gate = graph.silu(graph.convolution(gate, name + "se_reduce"))
     gate = graph.node("Sigmoid", [graph.convolution(gate, name + "se_expand")], name + "se_gate")
     x = graph.convolution(graph.node("Mul", [x, gate], name + "se_excite"), name + "project_conv")
-    return graph.node("Add", [shortcut, x], name + "add") if skip else x
+    return graph.node("Add", [shortcut, x], name + "add") if block.skip else x
+
+
+def _first_step(graph: _Graph, network: Network) -> str:
+    """Channels first, then the network's own scale and shift."""
+    contract = network.contract
+    if contract.channels == 1:
+        planes = np.array([-1, 1, contract.height, contract.width], np.int64)
+        x = graph.node("Reshape", ["image", graph.constant("planar", planes)], "grey")
+        # Three factors make three planes of the one.
+        shape: tuple[int, ...] = () if network.factor.size == 1 else (-1, 1, 1)
+    else:
+        x = graph.node("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
+        shape = (contract.channels, 1, 1)
+    scale = graph.constant("scale", network.factor.astype(np.float32).reshape(shape))
+    offset = graph.constant("offset", network.offset.astype(np.float32).reshape(shape))
+    return graph.node("Add", [graph.node("Mul", [x, scale], "scaled"), offset], "normalised")
 
 
 def _backbone(graph: _Graph, x: str, architecture: str, size: tuple[int, int]) -> tuple[str, tuple[int, int]]:
-    scaling = VARIANTS[architecture]
     x = graph.silu(graph.convolution(x, "stem_conv", stride=2, pads=_pads(size, 3, 2)))
-    size = ((size[0] + 1) // 2, (size[1] + 1) // 2)
-    for number, stage in enumerate(STAGES, 1):
-        filters = round_filters(stage.filters_in, scaling.width)
-        filters_out = round_filters(stage.filters_out, scaling.width)
-        for repeat in range(round_repeats(stage.repeats, scaling.depth)):
-            first = repeat == 0
-            stride = stage.stride if first else 1
-            skip = stride == 1 and (filters if first else filters_out) == filters_out
-            x = _block(graph, x, stage, f"block{number}{chr(97 + repeat)}_", size, first, skip)
-            if stride == 2:
-                size = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+    size = _half(size)
+    for block in blocks(architecture):
+        x = _block(graph, x, block, size)
+        if block.stride == 2:
+            size = _half(size)
     return graph.silu(graph.convolution(x, "top_conv")), size
 
 
-def write(model: Any, architecture: str, size: tuple[int, int], looks: int = 1) -> bytes:
-    """Write a folded network as ONNX.
+def _head(graph: _Graph, x: str, network: Network, grid: tuple[int, int]) -> None:
+    """From the last features to ``evidence`` and, as its sum plus the bias, ``logit``."""
+    rows, columns = grid
+    share = graph.constant("logit/share", (network.head / (rows * columns)).reshape(1, -1, 1, 1))
+    shares = graph.node("Conv", [x, share], "evidence/grid")
+    graph.node("Reshape", [shares, graph.constant("flat", np.array([-1, rows, columns], np.int64))], "evidence")
+    axes = graph.constant("axes", np.array([1, 2], np.int64))
+    total = graph.node("ReduceSum", ["evidence", axes], "total", keepdims=0)
+    total = graph.node("Unsqueeze", [total, graph.constant("last", np.array([1], np.int64))], "total/column")
+    graph.node("Add", [total, graph.constant("logit/bias", np.array([network.bias], np.float32))], "logit")
+
+
+def _serialised(graph: _Graph, network: Network, grid: tuple[int, int]) -> bytes:
+    """Give the finished graph, checked, as bytes."""
+    from onnx import TensorProto, checker, helper
+
+    contract, (rows, columns) = network.contract, grid
+    shapes: dict[str, list[str | int | None]]
+    shapes = {"logit": ["N", 1], "evidence": ["N", rows, columns], "features": ["N", len(network.head), rows, columns]}
+    image: list[str | int | None] = ["N", contract.height, contract.width, contract.channels]
+    made = helper.make_graph(
+        graph.nodes,
+        network.architecture,
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in OUTPUTS],
+        graph.constants,
+    )
+    proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="mammolens")
+    proto.ir_version = 8
+    checker.check_model(proto, full_check=True)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def write(network: Network, looks: int = 1) -> bytes:
+    """Write a network as ONNX.
 
     Parameters
     ----------
-    model : keras.Model
-        As `mammolens.models.efficientnet.build` with ``folded=True`` made it.
-    architecture : str
-    size : tuple of int
-        ``(height, width)`` of the input.
+    network : Network
     looks : int
         1, or 2: the picture and the picture upside down go through the network together,
         and their last features, the right way up, are averaged.
@@ -134,48 +170,19 @@ def write(model: Any, architecture: str, size: tuple[int, int], looks: int = 1) 
     Returns
     -------
     bytes
-        Model from ``image`` (N, height, width, 1) float32 in 0..255 to ``logit`` (N, 1),
-        ``evidence`` (N, h, w), whose sum plus the head's bias is the logit, and
-        ``features`` (N, C, h, w).
+        Model from ``image`` (N, height, width, channels) float32 in the scale of the
+        network's contract to ``logit`` (N, 1), ``evidence`` (N, h, w), whose sum plus the
+        head's bias is the logit, and ``features`` (N, C, h, w).
     """
-    from onnx import TensorProto, checker, helper
-
-    height, width = size
-    graph = _Graph(model)
-    x = graph.node("Reshape", ["image", graph.constant("planar", np.array([-1, 1, height, width], np.int64))], "grey")
-    scale = graph.constant("scale", np.array(1.0 / (255.0 * GREY_DEVIATION), np.float32))
-    offset = graph.constant("offset", np.array(-GREY_MEAN / GREY_DEVIATION, np.float32))
-    x = graph.node("Add", [graph.node("Mul", [x, scale], "scaled"), offset], "normalised")
+    graph = _Graph(network.convolutions)
+    x = _first_step(graph, network)
     if looks == 2:
         x = graph.node("Concat", [x, _upside_down(graph, x, "look")], "looks", axis=0)
-    x, (rows, columns) = _backbone(graph, x, architecture, size)
+    x, grid = _backbone(graph, x, network.architecture, (network.contract.height, network.contract.width))
     if looks == 2:
         upright, turned = graph.halves(x)
         total = graph.node("Add", [upright, _upside_down(graph, turned, "feature")], "both")
         x = graph.node("Mul", [total, graph.constant("half", np.array(0.5, np.float32))], "mean")
     graph.node("Identity", [x], "features")
-    kernel, bias = model.get_layer("logit").get_weights()
-    share = graph.constant("logit/share", (kernel[:, 0] / (rows * columns)).reshape(1, -1, 1, 1))
-    grid = graph.node("Conv", [x, share], "evidence/grid")
-    graph.node("Reshape", [grid, graph.constant("flat", np.array([-1, rows, columns], np.int64))], "evidence")
-    total = graph.node(
-        "ReduceSum", ["evidence", graph.constant("axes", np.array([1, 2], np.int64))], "total", keepdims=0
-    )
-    total = graph.node("Unsqueeze", [total, graph.constant("last", np.array([1], np.int64))], "total/column")
-    graph.node("Add", [total, graph.constant("logit/bias", bias)], "logit")
-    channels = int(kernel.shape[0])
-    made = helper.make_graph(
-        graph.nodes,
-        architecture,
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", height, width, 1])],
-        [
-            helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["N", 1]),
-            helper.make_tensor_value_info("evidence", TensorProto.FLOAT, ["N", rows, columns]),
-            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", channels, rows, columns]),
-        ],
-        graph.constants,
-    )
-    proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="mammolens")
-    proto.ir_version = 8
-    checker.check_model(proto, full_check=True)
-    return bytes(proto.SerializeToString(deterministic=True))
+    _head(graph, x, network, grid)
+    return _serialised(graph, network, grid)

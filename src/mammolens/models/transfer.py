@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.errors import ConfigurationError
-from mammolens.models.efficientnet import BN_EPSILON, VARIANTS
+from mammolens.models.efficientnet import BN_EPSILON, VARIANTS, kernels
+from mammolens.models.network import Convolution, InputContract, Network
 
 APPLICATIONS = {name: "EfficientNetB" + name[-1] for name in VARIANTS}
 """Name of each variant in ``keras.applications``."""
+
+_NOT_FETCHED = (
+    "The ImageNet weights could not be fetched. On a machine with a network, let keras.applications fetch them "
+    "(include_top=False, weights='imagenet'), and give the path of the file that it keeps."
+)
 
 
 def normalisation_of(convolution: str) -> str | None:
@@ -47,23 +53,41 @@ def fold(normalisation: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32],
     return factor.astype(np.float32), (beta - mean * factor).astype(np.float32)
 
 
-def load_imagenet(model: Any, architecture: str, weights: Path) -> None:
+def load_imagenet(model: Any, architecture: str, weights: Path | Literal["imagenet"] = "imagenet") -> None:
     """Give a network ImageNet's weights, all of them but the head's.
 
     Parameters
     ----------
     model : keras.Model
-        As `mammolens.models.efficientnet.build` made it, folded or not.
+        As `mammolens.models.efficientnet.build` or ``build_trunk`` made it, folded or
+        not, of one channel or three.
     architecture : str
         A key of `mammolens.models.efficientnet.VARIANTS`.
-    weights : Path
-        ``.weights.h5`` of ``keras.applications`` without its top.
+    weights : Path or "imagenet"
+        ``.weights.h5`` (or ``_notop.h5``) of ``keras.applications`` without its top;
+        ``"imagenet"``: Keras fetches it once and keeps it in its own cache.
 
     Raises
     ------
     ConfigurationError
-        If the file can't be read or is of another architecture.
+        If the file can't be fetched, can't be read or is of another architecture.
     """
+    source = _application(architecture, weights)
+    for layer in model.layers:
+        if not layer.weights or layer.name == "logit":
+            continue
+        values = source.get_layer(layer.name).get_weights()
+        if layer.name == "stem_conv" and layer.kernel.shape[2] == 1:
+            values[0] = values[0].sum(axis=2, keepdims=True)
+        normalisation = normalisation_of(layer.name)
+        if normalisation is not None and len(layer.weights) == 3:
+            factor, bias = fold(source.get_layer(normalisation).get_weights())
+            values = [values[0], bias, factor.reshape(layer.weights[2].shape)]
+        layer.set_weights(values)
+
+
+def _application(architecture: str, weights: Path | Literal["imagenet"]) -> Any:
+    """Network of ``keras.applications`` with ImageNet's weights, without its top."""
     import keras
 
     layout = keras.config.image_data_format()
@@ -72,22 +96,18 @@ def load_imagenet(model: Any, architecture: str, weights: Path) -> None:
         with warnings.catch_warnings():
             # Keras only warns when a file fills half of a network. Half is nothing.
             warnings.simplefilter("error", UserWarning)
-            source = getattr(keras.applications, APPLICATIONS[architecture])(
+            return getattr(keras.applications, APPLICATIONS[architecture])(
                 include_top=False, weights=str(weights), input_shape=shape
             )
     except (OSError, ValueError, UserWarning) as error:
+        if weights == "imagenet":
+            raise ConfigurationError(_NOT_FETCHED) from error
         raise ConfigurationError(f"The ImageNet weights can't be read as {architecture}'s.") from error
-    for layer in model.layers:
-        if not layer.weights or layer.name == "logit":
-            continue
-        values = source.get_layer(layer.name).get_weights()
-        if layer.name == "stem_conv":
-            values[0] = values[0].sum(axis=2, keepdims=True)
-        normalisation = normalisation_of(layer.name)
-        if normalisation is not None and len(layer.weights) == 3:
-            factor, bias = fold(source.get_layer(normalisation).get_weights())
-            values = [values[0], bias, factor.reshape(layer.weights[2].shape)]
-        layer.set_weights(values)
+    except Exception as error:
+        # Keras tells of a failed download by the bare class; every other failure has a class of its own.
+        if weights != "imagenet" or type(error) is not Exception:
+            raise
+        raise ConfigurationError(_NOT_FETCHED) from error
 
 
 def folded_convolution(layer: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -100,6 +120,39 @@ def folded_convolution(layer: Any) -> tuple[NDArray[np.float32], NDArray[np.floa
     """
     kernel, bias, *factor = layer.get_weights()
     return (kernel * factor[0] if factor else kernel), bias
+
+
+def network_of(model: Any, architecture: str, size: tuple[int, int]) -> Network:
+    """Plain arrays of a folded Keras network.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As `mammolens.models.efficientnet.build` with ``folded=True`` made it; its input is
+        in 0..255.
+    architecture : str
+        A key of `mammolens.models.efficientnet.VARIANTS`.
+    size : tuple of int
+        ``(height, width)`` of the input.
+
+    Returns
+    -------
+    Network
+    """
+    names = kernels(architecture)
+    convolutions = {name: Convolution(*folded_convolution(model.get_layer(name))) for name in names}
+    channels: Literal[1, 3] = 1 if convolutions["stem_conv"].kernel.shape[2] == 1 else 3
+    first, ones = model.get_layer("rescaling"), np.ones(channels, np.float32)
+    kernel, bias = model.get_layer("logit").get_weights()
+    return Network(
+        architecture=architecture,
+        contract=InputContract(height=size[0], width=size[1], channels=channels),
+        factor=np.asarray(first.scale, np.float32).reshape(-1) * ones,
+        offset=np.asarray(first.offset, np.float32).reshape(-1) * ones,
+        convolutions=convolutions,
+        head=kernel[:, 0],
+        bias=float(bias[0]),
+    )
 
 
 def unfold(model: Any, architecture: str, size: tuple[int, int]) -> Any:

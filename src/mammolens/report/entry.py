@@ -74,6 +74,8 @@ class ReportModel:
         That set, in words that fit into "calibrated on …".
     sensitivity, specificity : float or None
         At the threshold, in that set, 0 to 1.
+    calibrated : bool
+        Whether the probabilities were calibrated at all.
     """
 
     identity: ModelIdentity
@@ -81,20 +83,23 @@ class ReportModel:
     calibrated_on: str | None = None
     sensitivity: float | None = None
     specificity: float | None = None
+    calibrated: bool = True
 
     @classmethod
     def of(cls, bundle: ModelBundle) -> ReportModel:
         """Take what the report says from a bundle's manifest."""
         manifest = bundle.manifest
-        name = manifest.default_operating_point
-        point = next(point for point in manifest.operating_points if point.name == name)
-        training = manifest.training
+        point, training, calibration = manifest.default_point, manifest.training, manifest.calibration
+        calibrated_on = None
+        if calibration is not None and training is not None:
+            calibrated_on = f"{training.images} pictures of {training.women} women ({training.dataset})"
         return cls(
             identity=bundle.identity,
-            prevalence=manifest.calibration.prevalence,
-            calibrated_on=f"{training.images} pictures of {training.women} women ({training.dataset})",
+            prevalence=None if calibration is None else calibration.prevalence,
+            calibrated_on=calibrated_on,
             sensitivity=point.sensitivity,
             specificity=point.specificity,
+            calibrated=calibration is not None,
         )
 
 

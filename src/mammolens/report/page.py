@@ -108,7 +108,12 @@ def _reading(answered: Answered, model: ReportModel) -> str:
     sentences = []
     highest = max((prediction.probability for _, prediction in answered), default=None)
     source = f"calibrated on {text(model.calibrated_on)}" if model.calibrated_on else "calibrated by the model's makers"
-    if highest is not None:
+    if not model.calibrated:
+        sentences.append(
+            "The model was never calibrated. A higher number is more suspicious than a lower one of the same model, "
+            "but no number here is a share of cancers, and the threshold was never measured."
+        )
+    elif highest is not None:
         sentences.append(_example(highest, source, model.prevalence))
     if model.sensitivity is not None and model.specificity is not None:
         sentences.append(

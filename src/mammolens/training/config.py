@@ -7,7 +7,7 @@ import json
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mammolens.errors import ConfigurationError
 
@@ -24,8 +24,9 @@ class ModelConfig:
         A key of `mammolens.models.efficientnet.VARIANTS`.
     size : tuple of int
         ``(height, width)`` of the input, pixels.
-    imagenet : Path
-        ``.weights.h5`` of ``keras.applications`` (without top) to start from.
+    imagenet : Path or str
+        ``.weights.h5`` of ``keras.applications`` (without top) to start from;
+        ``"imagenet"``: the same file from the network.
     frozen : tuple of str
         Prefixes of the layers that stay as ImageNet left them.
     looks : int
@@ -38,7 +39,7 @@ class ModelConfig:
     name: str
     architecture: str
     size: tuple[int, int]
-    imagenet: Path
+    imagenet: Path | Literal["imagenet"]
     version: str = "1"
     frozen: tuple[str, ...] = ()
     looks: int = 1
@@ -138,7 +139,7 @@ def _section(cls: type[Any], table: dict[str, Any], name: str, base: Path) -> An
         raise ConfigurationError(f"[{name}] holds unknown keys: {', '.join(unknown)}.")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     for key in ("imagenet", "folder"):
-        if key in values:
+        if key in values and (key, values[key]) != ("imagenet", "imagenet"):
             values[key] = (base / str(values[key])).resolve()
     try:
         return cls(**values)

@@ -44,6 +44,12 @@ def _onnxruntime(bundle: ModelBundle, threads: int) -> Engine:
     return OnnxRuntimeEngine(bundle, threads)
 
 
+def _openvino(bundle: ModelBundle, threads: int) -> Engine:
+    from mammolens.inference.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(bundle, threads)
+
+
 def _keras(bundle: ModelBundle, threads: int) -> Engine:
     from mammolens.inference.engines.keras import KerasEngine
 
@@ -52,20 +58,36 @@ def _keras(bundle: ModelBundle, threads: int) -> Engine:
 
 ENGINES: dict[str, Callable[[ModelBundle, int], Engine]] = {
     "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
     "keras": _keras,
 }
-"""Name of an engine and what opens it."""
+"""Name of an engine and what opens it; in the order in which they stand in for one another."""
 
 
 def open_engine(name: str, bundle: ModelBundle, threads: int = 0) -> Engine:
-    """Open an engine by name; ``auto`` is ``onnxruntime``.
+    """Open the engine of a name, and no other.
+
+    `mammolens.inference.engines.opening.open_equal` lets another one stand in.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ENGINES`, or ``auto`` (see `mammolens.inference.engines.choice.choose`).
+    bundle : ModelBundle
+    threads : int
+        Threads within one forward pass; 0 takes one per core.
 
     Raises
     ------
     EngineUnavailable
         If the name is unknown or the engine is not installed.
+    BundleError
+        If the engine can't open the bundle.
     """
-    name = "onnxruntime" if name == "auto" else name
+    if name == "auto":
+        from mammolens.inference.engines.choice import choose
+
+        name = choose(bundle, threads)
     if name not in ENGINES:
         raise EngineUnavailable(f"Unknown engine. Known are: auto, {', '.join(ENGINES)}.")
     return ENGINES[name](bundle, threads)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mammolens.errors import BundleInvalid, EngineUnavailable
 from mammolens.explain.gradcam import evidence_map
 from mammolens.models.bundle import WEIGHTS, ModelBundle
+from mammolens.models.contract import to_input
 from mammolens.types import RawScore
 
 _HALF = np.float32(0.5)
@@ -40,11 +41,17 @@ class KerasEngine:
             raise EngineUnavailable("Keras is not installed. Run: pip install 'mammolens[train]'.") from error
         from mammolens.models.efficientnet import FEATURES, VARIANTS, build
 
-        manifest = bundle.manifest
-        if manifest.architecture not in VARIANTS:
+        manifest, contract = bundle.manifest, bundle.contract
+        if manifest.architecture not in VARIANTS or manifest.explanation != "linear":
             raise BundleInvalid("The bundle's architecture is not one that Mammolens builds in Keras.")
-        size = (manifest.preprocessing.height, manifest.preprocessing.width)
-        model = build(manifest.architecture, size, dropout=0.0)
+        model = build(
+            manifest.architecture,
+            (contract.height, contract.width),
+            dropout=0.0,
+            channels=contract.channels,
+            factor=manifest.factor,
+            offset=manifest.offset,
+        )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / WEIGHTS
             path.write_bytes(bundle.read(WEIGHTS))
@@ -52,7 +59,7 @@ class KerasEngine:
                 model.load_weights(path)
             except (OSError, ValueError, KeyError) as error:
                 raise BundleInvalid("The bundle's Keras weights do not fit its architecture.") from error
-        self._looks = manifest.looks
+        self._looks, self._contract = manifest.looks, contract
         self._channels_first = keras.config.image_data_format() == "channels_first"
         self._network = keras.Model(model.input, [model.output, model.get_layer(FEATURES).output])
         self._weights: NDArray[np.float32] = model.get_layer("logit").get_weights()[0][:, 0]
@@ -70,6 +77,8 @@ class KerasEngine:
 
     def _look(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits (N, 1) and last features (N, h, w, C) of a batch."""
-        batch = np.expand_dims(images.astype(np.float32), 1 if self._channels_first else -1)
+        batch = to_input(images, self._contract)
+        if self._channels_first:
+            batch = batch.transpose(0, 3, 1, 2)
         logits, features = (np.asarray(part) for part in self._network.predict_on_batch(batch))
         return logits, features.transpose(0, 2, 3, 1) if self._channels_first else features

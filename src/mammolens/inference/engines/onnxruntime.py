@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mammolens.errors import BundleInvalid, EngineError
+from mammolens.models import session
 from mammolens.models.bundle import ModelBundle
+from mammolens.models.contract import to_input
 from mammolens.types import RawScore
 
 
@@ -28,23 +29,10 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
 
     def __init__(self, bundle: ModelBundle, threads: int = 0) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            # ONNX Runtime's own exceptions share no base class below Exception.
-            raise BundleInvalid("ONNX Runtime can't open the model's graph.") from error
+        self._session = session.open_session(bundle.graph, threads)
+        self._contract = bundle.contract
 
     def run(self, images: NDArray[np.uint8]) -> list[RawScore]:
         """Score a batch; see `Engine.run`."""
-        batch = images.astype(np.float32)[..., None]
-        try:
-            logits, evidence = self._session.run(["logit", "evidence"], {"image": batch})
-        except Exception as error:
-            raise EngineError("ONNX Runtime failed on this input.") from error
+        logits, evidence = session.run(self._session, to_input(images, self._contract), ("logit", "evidence"))
         return [RawScore(float(logit[0]), grid) for logit, grid in zip(logits, evidence, strict=True)]

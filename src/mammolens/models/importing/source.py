@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from mammolens.models.importing.config import Layer
 from mammolens.models.network import InputContract, InputScale
 
 
@@ -45,7 +46,11 @@ class SourceTensor:
     dtype : str
         NumPy's name.
     read : callable
-        Gives the array; nothing is read before.
+        Gives the array; raises `ModelFileMalformed` where it holds values that are not
+        numbers.
+    label : str
+        The innermost layer's own name (``block1a_bn``) where the file tells it, also where
+        ``layer`` holds counted class names; empty where it does not.
     """
 
     path: str
@@ -54,6 +59,7 @@ class SourceTensor:
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], NDArray[Any]] = field(repr=False, compare=False)
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,26 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One layer that scales the input inside the network: ``x * factor + offset``.
+
+    Attributes
+    ----------
+    layer : Layer
+    factor, offset : tuple of float
+        One number, or one per channel; empty if they follow from the layer's tensors
+        (a normalisation that was adapted to data).
+    inverted : bool
+        Whether such a normalisation undoes one.
+    """
+
+    layer: Layer
+    factor: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
+    inverted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """How a file becomes one of our networks, decided before a tensor is read.
 
@@ -166,6 +192,15 @@ class Plan:
         Registry layer → the file's layer path, where the configuration tells it.
     ignored : tuple of Fate
         Layers of the file without a part in the answer.
+    layers : mapping of str to Layer
+        Registry layer → the file's layer, with its settings; ``logit`` is the last dense
+        layer, ``logit_bn``, ``logit_bn_1``, … are batch normalisations before it.
+    steps : tuple of Step
+        What happens to the input before the first convolution, in this order.
+    built : tuple of Fate
+        Layers of the file without weights that the network has too.
+    tripled : bool
+        Whether the network repeats its one grey channel three times before that.
     """
 
     architecture: str
@@ -175,3 +210,7 @@ class Plan:
     assumed: tuple[str, ...]
     names: dict[str, tuple[str, ...]]
     ignored: tuple[Fate, ...]
+    layers: Mapping[str, Layer] = field(default_factory=dict, repr=False)
+    steps: tuple[Step, ...] = ()
+    built: tuple[Fate, ...] = ()
+    tripled: bool = False
