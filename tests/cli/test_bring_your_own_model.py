@@ -28,6 +28,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     settings.cache_clear()
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(desk: Path, run: Callable[..., Any]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     names: dict[str, Any] = {"__name__": "page"}

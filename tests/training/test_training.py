@@ -182,6 +182,7 @@ def test_interrupted_fit_goes_on_as_it_would_have(
     np.testing.assert_allclose(a, b, atol=2e-2 * float(np.abs(a).max()))
 
 
+@pytest.mark.slow
 def test_low_epochs_come_first_and_the_model_ends_at_full_size(
     settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
 ) -> None:
