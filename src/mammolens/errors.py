@@ -38,6 +38,16 @@
     ├── OutputError                  output-error
     ├── TrainingError                training-error
     │   └── TrainingDataError        training-data-error
+    ├── ServiceError                 service-error         the web application refuses a request
+    │   ├── SignInRequired           sign-in-required
+    │   ├── PermissionMissing        permission-missing
+    │   ├── NotFound                 not-found
+    │   ├── RequestInvalid           request-invalid
+    │   ├── CaseConflict             conflict
+    │   ├── QuotaExceeded            quota-exceeded
+    │   ├── StorageFull              storage-full
+    │   ├── Overloaded               overloaded
+    │   └── DatabaseUnavailable      database-unavailable
     └── InternalError                internal-error        a mistake in Mammolens
 
 Each class has a stable ``code`` that programs may rely on. The message says what
@@ -274,6 +284,66 @@ class TrainingDataError(TrainingError):
     """The training data are missing or break the rules."""
 
     code = "training-data-error"
+
+
+class ServiceError(MammolensError):
+    """The web application refuses a request."""
+
+    code = "service-error"
+
+
+class SignInRequired(ServiceError):
+    """Nobody is signed in, or the session has ended."""
+
+    code = "sign-in-required"
+
+
+class PermissionMissing(ServiceError):
+    """Who asks may not do this."""
+
+    code = "permission-missing"
+
+
+class NotFound(ServiceError):
+    """There is no such thing, or it is not theirs to see."""
+
+    code = "not-found"
+
+
+class RequestInvalid(ServiceError):
+    """A value of the request does not fit."""
+
+    code = "request-invalid"
+
+
+class CaseConflict(ServiceError):
+    """The thing has changed, or stands in a state that does not allow this."""
+
+    code = "conflict"
+
+
+class QuotaExceeded(ServiceError):
+    """Over what one user may keep or send."""
+
+    code = "quota-exceeded"
+
+
+class StorageFull(ServiceError):
+    """There is no room for an upload; nothing of it was kept, nothing else was lost."""
+
+    code = "storage-full"
+
+
+class Overloaded(ServiceError):
+    """Too much at once; the same request will do later."""
+
+    code = "overloaded"
+
+
+class DatabaseUnavailable(ServiceError):
+    """The database can't be reached."""
+
+    code = "database-unavailable"
 
 
 class InternalError(MammolensError):

@@ -1,0 +1,1 @@
+"""The application's database: its tables, its connection and its migrations."""
