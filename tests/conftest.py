@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ import pytest
 
 from mammolens.models.efficientnet import features_of, kernels, normalisation
 from mammolens.models.network import Convolution, InputContract, InputScale, Network
+from mammolens.settings import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -23,6 +24,15 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the shared images are not on this machine (set MAMMOLENS_SHARED)")
     return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty home of Mammolens, for this test alone."""
+    monkeypatch.setenv("MAMMOLENS_HOME", str(tmp_path / "home"))
+    settings.cache_clear()
+    yield tmp_path / "home"
+    settings.cache_clear()
 
 
 _GAINS = {"dwconv": 2.8, "se_reduce": 0.3, "se_expand": 0.3, "project_conv": 6.0}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from support import fake_command_line
+
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
 
@@ -22,25 +23,15 @@ def _python_path() -> str:
     return os.pathsep.join(filter(None, (str(SOURCE), os.environ.get("PYTHONPATH"))))
 
 
-def _load_fake() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fake_command_line", HERE / "fake.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Predictor that answers by a file's first word."""
-    module = _load_fake()
     from mammolens.imaging.sandbox import DecodePool
     from mammolens.inference import Predictor
 
-    monkeypatch.setattr(Predictor, "from_bundle", module.from_bundle)
-    monkeypatch.setattr(DecodePool, "start", module.start)
-    return module
+    monkeypatch.setattr(Predictor, "from_bundle", fake_command_line.from_bundle)
+    monkeypatch.setattr(DecodePool, "start", fake_command_line.start)
+    return fake_command_line
 
 
 @pytest.fixture
@@ -62,7 +53,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     def call(
         *arguments: object, fake: bool = True, terminal: int | None = None, **options: Any
     ) -> subprocess.Popen[str]:
-        program = [str(HERE / "fake.py")] if fake else ["-m", "mammolens"]
+        program = [str(Path(fake_command_line.__file__))] if fake else ["-m", "mammolens"]
         return subprocess.Popen(
             [sys.executable, *program, *(os.fsdecode(str(argument)) for argument in arguments)],
             stdout=subprocess.PIPE,

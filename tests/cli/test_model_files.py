@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +14,16 @@ from PIL import Image
 from mammolens.models import golden, load_bundle, weights_file
 from mammolens.models.importing import cache, proof
 from mammolens.models.network import Network
-from mammolens.settings import settings
-
-spec = importlib.util.spec_from_file_location(
-    "descriptions", Path(__file__).parents[1] / "models" / "importing" / "descriptions.py"
-)
-descriptions: Any = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-sys.modules["descriptions"] = descriptions  # dataclasses look their module up there
-spec.loader.exec_module(descriptions)  # type: ignore[union-attr]
+from support import descriptions
 
 Run = Callable[..., Any]
 SAID = ("--arch", "efficientnet-b0", "--size", "96x64", "--scale", "1")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty home, on a machine without Keras: its parity is tested with the importer."""
-    monkeypatch.setenv("MAMMOLENS_HOME", str(tmp_path / "home"))
+def _without_keras(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine without Keras: its parity is tested with the importer."""
     monkeypatch.setattr(proof, "find_spec", lambda name: None)
-    settings.cache_clear()
-    yield tmp_path / "home"
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""``mammolens predict`` with a predictor that answers by a file's first word; see ``fake.py``."""
+"""``mammolens predict`` with a predictor that answers by a file's first word; see ``support/fake_command_line.py``."""
 
 from __future__ import annotations
 

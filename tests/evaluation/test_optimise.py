@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -95,6 +94,15 @@ def test_what_can_not_be_measured_keeps_no_limit() -> None:
 # --- optimise ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home; the pictures are small, and nothing here needs the bounds, or the engines' speed."""
+    monkeypatch.setenv("MAMMOLENS_DECODE_IN_PROCESS", "true")
+    settings.cache_clear()
+    monkeypatch.setattr(optimise, "measure", lambda bundle, threads: Measurement(facts={}, trials=()))
+    return home
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> CaseTable:
     """Generated pictures: enough for the machinery, and no word on any model."""
@@ -108,18 +116,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> CaseTable:
         woman = str(number // 2)
         cases.append(Case(path=path, woman=woman, laterality="LR"[number % 2], view="CC", malignant=lesion is not None))
     return CaseTable("generated", cases)
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("MAMMOLENS_HOME", str(tmp_path / "home"))
-    # These pictures are small, and nothing here needs the bounds.
-    monkeypatch.setenv("MAMMOLENS_DECODE_IN_PROCESS", "true")
-    settings.cache_clear()
-    monkeypatch.setattr(optimise, "measure", lambda bundle, threads: Measurement(facts={}, trials=()))
-    yield tmp_path / "home"
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from mammolens.models import bundle as bundles
 from mammolens.models import golden, variants
 from mammolens.models.bundle import ModelBundle, load_bundle
 from mammolens.report.views import _notices as notices_on_the_page
-from mammolens.settings import settings
 from mammolens.types import Mammogram, RawScore
 
 
@@ -35,16 +34,6 @@ def bundle() -> ModelBundle:
 def images(bundle: ModelBundle) -> np.ndarray:
     size = (bundle.contract.height, bundle.contract.width)
     return np.stack([golden.model_input(seed, size).image for seed in golden.SEEDS])
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Settings whose home is empty."""
-    monkeypatch.setenv("MAMMOLENS_HOME", str(tmp_path / "home"))
-    settings.cache_clear()
-    yield tmp_path / "home"
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ def test_weights_may_come_from_the_network(tmp_path: Path) -> None:
         ("x = 1\n[y]\n", "unknown"),
         ("[data]\n[fit]\n", "model"),
         (MODEL + "surprise=1\n[data]\n[fit]\n", "surprise"),
+        (MODEL + '[data]\ndataset="d"\nfolder="f"\n[fit]\nepochs=1\nprecision="float8"\n', "precision"),
         (MODEL + '[fit]\nepochs=1\n[data]\nfolder="d"\n', "data"),
         (MODEL + 'final="best"\n[fit]\nepochs=1\n[data]\n', "final"),
         (MODEL + "looks=3\n[fit]\nepochs=1\n[data]\n", "looks"),
@@ -180,6 +181,34 @@ def test_interrupted_fit_goes_on_as_it_would_have(
     resumed = fit.run(settings, images, labels, split, tmp_path / "cut", 1)
     a, b = fit.predict(whole, images, split.watch), fit.predict(resumed, images, split.watch)
     np.testing.assert_allclose(a, b, atol=2e-2 * float(np.abs(a).max()))
+
+
+@pytest.mark.parametrize(
+    ("precision", "optimizer"),
+    [("mixed_float16", keras.optimizers.LossScaleOptimizer), ("mixed_bfloat16", keras.optimizers.AdamW)],
+)
+def test_configured_precision_reaches_convolutions_and_optimiser_but_no_weight(
+    settings: config.TrainingConfig, precision: str, optimizer: type
+) -> None:
+    saving = replace(settings, fit=replace(settings.fit, precision=precision))
+    model = fit.make_model(saving, SIZE, 10)
+    assert model.get_layer("block1a_dwconv").compute_dtype == precision.removeprefix("mixed_")
+    assert {str(weight.dtype) for weight in model.trainable_variables} == {"float32"}
+    assert type(model.optimizer) is optimizer
+
+
+def test_configured_checkpointing_changes_no_step(
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
+) -> None:
+    images, labels, split = data
+    losses = []
+    for checkpointing in (False, True):
+        chosen = replace(settings, fit=replace(settings.fit, checkpointing=checkpointing, dropout=0.0))
+        model = fit.start(chosen, images, labels, split, 10, seed=1)
+        losses.append(
+            [float(model.train_on_batch(*fit.Batches(images, labels, split, chosen.fit, 1)(0))) for _ in "12"]
+        )
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from mammolens.errors import ConfigurationError
 
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+"""What `FitConfig.precision` may be."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -81,6 +84,11 @@ class FitConfig:
     watch_epochs : int
         Epochs between two looks at the held-out women (and once at the end); they
         are reported, nothing is chosen by them.
+    precision : {"float32", "mixed_float16", "mixed_bfloat16"}
+        Of the convolutions while training; see `mammolens.models.efficientnet.Economy`.
+        With float16 the loss is scaled.
+    checkpointing : bool
+        Whether blocks are computed again for their gradient, to save memory.
     """
 
     epochs: int
@@ -96,6 +104,8 @@ class FitConfig:
     seeds: tuple[int, ...] = (1,)
     checkpoint_steps: int = 50
     watch_epochs: int = 1
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    checkpointing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +179,8 @@ def load(path: Path) -> TrainingConfig:
         raise ConfigurationError('[model] final must be "refit" or "average".')
     if model.looks not in (1, 2):
         raise ConfigurationError("[model] looks must be 1 or 2.")
+    if fit.precision not in PRECISIONS:
+        raise ConfigurationError('[fit] precision must be "float32", "mixed_float16" or "mixed_bfloat16".')
     if fit.low_epochs and min(fit.low_size) < 1:
         raise ConfigurationError("[fit] low_epochs needs low_size, the height and width of these epochs.")
     return TrainingConfig(

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mammolens.evaluation.logistic import logistic_regression
 from mammolens.evaluation.metrics import auc
-from mammolens.models.efficientnet import build
+from mammolens.models.efficientnet import Economy, build
 from mammolens.models.transfer import load_imagenet
 from mammolens.training import checkpoint
 from mammolens.training.augment import augment
@@ -103,7 +103,8 @@ def start_head(
 
 def make_model(config: TrainingConfig, size: tuple[int, int], steps: int) -> Any:
     """Build the folded network for inputs of ``size``, frozen and compiled as configured, without weights."""
-    model = build(config.model.architecture, size, folded=True, dropout=config.fit.dropout)
+    economy = Economy(config.fit.precision, config.fit.checkpointing)
+    model = build(config.model.architecture, size, folded=True, dropout=config.fit.dropout, economy=economy)
     for layer in model.layers:
         if layer.name.startswith(config.model.frozen):
             layer.trainable = False
@@ -128,6 +129,9 @@ def compile_model(model: Any, config: FitConfig, rate: Any) -> None:
 
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
+    if config.precision == "mixed_float16":
+        # Small gradients would become zero in 16 bits.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
     model.compile(optimizer=optimizer, loss=loss)
     optimizer.build(model.trainable_variables)
@@ -217,11 +221,7 @@ def run(
     batches = Batches(images, labels, split, config.fit, seed)
     total = batches.per_epoch * config.fit.epochs
     saved = folder / "checkpoint.npz"
-    if saved.exists():
-        model = make_model(config, config.model.size, total)
-        first = checkpoint.restore(saved, model, config.digest)
-    else:
-        model, first = start(config, images, labels, split, total, seed), 0
+    model, first = _begun(config, images, labels, split, saved, total, seed)
     with Journal(folder) as journal, _progress() as progress, ThreadPoolExecutor(1) as ahead:
         bar = progress.add_task(folder.name, total=total, completed=first, loss=float("nan"))
         pending = ahead.submit(batches, first)
@@ -236,18 +236,36 @@ def run(
             done = step + 1
             if done % batches.per_epoch == 0:
                 epoch = done // batches.per_epoch
-                values = {"epoch": epoch, "loss": float(np.mean(losses)), "watch_auc": float("nan")}
+                score = float("nan")
                 if len(split.watch) and (done == total or epoch % config.fit.watch_epochs == 0):
                     model = resized(model, config, config.model.size, total)
-                    values["watch_auc"] = auc(labels[split.watch], predict(model, images, split.watch))
-                values["seconds"] = time.monotonic() - began
-                journal.write(done, values)
+                    score = auc(labels[split.watch], predict(model, images, split.watch))
+                seconds = time.monotonic() - began
+                journal.write(
+                    done, {"epoch": epoch, "loss": float(np.mean(losses)), "watch_auc": score, "seconds": seconds}
+                )
                 # Before the checkpoint: a power failure while it is written costs no more than writing it again.
                 np.savez(folder / f"epoch{epoch}.npz", *model.get_weights())
                 losses, began = [], time.monotonic()
             if done % config.fit.checkpoint_steps == 0 or done == total:
                 checkpoint.save(saved, model, done, config.digest)
     return resized(model, config, config.model.size, total)
+
+
+def _begun(
+    config: TrainingConfig,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.float32],
+    split: Split,
+    saved: Path,
+    total: int,
+    seed: int,
+) -> tuple[Any, int]:
+    """Model to go on with and the steps it has behind it: from the checkpoint, or after phase one."""
+    if not saved.exists():
+        return start(config, images, labels, split, total, seed), 0
+    model = make_model(config, config.model.size, total)
+    return model, checkpoint.restore(saved, model, config.digest)
 
 
 def _progress() -> Progress:

@@ -7,12 +7,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import support
 from mammolens.errors import ModelFileError
 from mammolens.models.importing.container import open_source
 
@@ -54,30 +55,10 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, 
     return check
 
 
-def _load(name: str) -> Any:
-    """Import a module that lies beside the tests."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty home of Mammolens."""
-    from mammolens.settings import settings
-
-    monkeypatch.setenv("MAMMOLENS_HOME", str(tmp_path / "home"))
-    settings.cache_clear()
-    yield tmp_path / "home"
-    settings.cache_clear()
-
-
 @pytest.fixture(scope="session")
 def _student(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], Any]:
-    students = _load("students")
+    from support import students
+
     model = students.student()
     return students.saved(model, tmp_path_factory.mktemp("student")), students.logits(model)
 
@@ -97,7 +78,8 @@ def student_logits(_student: tuple[dict[str, Path], Any]) -> Any:
 @pytest.fixture(scope="session")
 def textbook_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The textbook's model itself: B2 for pictures of 260 × 260."""
-    students = _load("students")
+    from support import students
+
     model = students.student("EfficientNetB2", (260, 260))
     made: dict[str, Path] = students.saved(model, tmp_path_factory.mktemp("textbook"))
     return made
@@ -109,6 +91,6 @@ def keras_2_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("tf_keras") is None:
         pytest.skip("tf_keras, which writes the files of Keras 2, is not installed")
     folder = tmp_path_factory.mktemp("keras_2")
-    script = Path(__file__).with_name("students_of_keras_2.py")
+    script = Path(support.__file__).with_name("students_of_keras_2.py")
     subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
     return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import socket
 import subprocess
@@ -34,9 +33,7 @@ keras = pytest.importorskip("keras")
 onnx = pytest.importorskip("onnx")
 lay = keras.layers
 
-spec = importlib.util.spec_from_file_location("foreign_models", Path(__file__).with_name("foreign_models.py"))
-models: Any = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-spec.loader.exec_module(models)  # type: ignore[union-attr]
+from support import foreign_models as models  # noqa: E402
 
 
 def convert(path: Path, **asked: Any) -> foreign.Foreign:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,7 @@ keras = pytest.importorskip("keras")
 onnxruntime = pytest.importorskip("onnxruntime")
 lay = keras.layers
 
-spec = importlib.util.spec_from_file_location("foreign_models", Path(__file__).with_name("foreign_models.py"))
-foreign_models: Any = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-spec.loader.exec_module(foreign_models)  # type: ignore[union-attr]
-flattened, pooled, trained, with_trunk = (
-    getattr(foreign_models, name) for name in ("flattened", "pooled", "trained", "with_trunk")
-)
+from support.foreign_models import flattened, pooled, trained, with_trunk  # noqa: E402
 
 SIZE = (64, 48)
 

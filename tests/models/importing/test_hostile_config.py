@@ -3,64 +3,21 @@
 from __future__ import annotations
 
 import base64
-import io
-import json
 import marshal
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from mammolens.errors import ModelFileError, ModelFileMalformed, ModelFileUnsafe, ModelIncomplete
+from mammolens.errors import ModelFileMalformed, ModelFileUnsafe, ModelIncomplete
 from mammolens.models.importing.container import open_source
 from mammolens.models.importing.payloads import hostile_config
 
 h5py = pytest.importorskip("h5py")
+from support.hostile import Refused, members, table, whole_model  # noqa: E402
 
-Refused = Callable[[Path, type[ModelFileError]], str]
-KERNEL = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 CANARY = "canary"
-Build = Callable[[Path], Path]
-HOSTILE: dict[str, tuple[type[ModelFileError], Build]] = {}
-
-
-def hostile(error: type[ModelFileError]) -> Callable[[Build], Build]:
-    """Enter a builder in the table, by its name."""
-
-    def enter(build: Build) -> Build:
-        HOSTILE[build.__name__] = error, build
-        return build
-
-    return enter
-
-
-def whole_model(folder: Path, config: object, name: str = "model.h5") -> Path:
-    """A whole model of Keras 2 whose description is ``config``."""
-    path = folder / name
-    with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = config if isinstance(config, str) else json.dumps(config)
-        group = file.create_group("model_weights/out")
-        file["model_weights"].attrs["layer_names"] = [b"out"]
-        group.attrs["weight_names"] = [b"out/kernel:0"]
-        group["out/kernel:0"] = KERNEL
-    return path
-
-
-def inner_weights() -> bytes:
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        file["layers/dense/vars/0"] = KERNEL
-    return content.getvalue()
-
-
-def members(config: object) -> dict[str, bytes]:
-    return {
-        "metadata.json": b'{"keras_version": "3.15.1"}',
-        "config.json": json.dumps(config).encode(),
-        "model.weights.h5": inner_weights(),
-    }
+HOSTILE, hostile = table()
 
 
 def keras_model(folder: Path, config: object) -> Path:
@@ -182,7 +139,7 @@ def tensorflow_function_that_writes(folder: Path) -> Path:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_configuration_is_refused_soon_and_runs_nothing(name: str, tmp_path: Path, refused: Refused) -> None:
     error, build = HOSTILE[name]
-    refused(build(tmp_path), error)
+    assert refused(build(tmp_path), error)
 
 
 def test_canary_would_have_been_left_had_the_code_run(tmp_path: Path) -> None:

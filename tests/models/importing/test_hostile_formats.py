@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,33 +15,9 @@ from mammolens.models.importing.container import open_source
 from mammolens.settings import Settings
 
 h5py = pytest.importorskip("h5py")
+from support.hostile import Refused, table, whole_model  # noqa: E402
 
-Refused = Callable[[Path, type[ModelFileError]], str]
-KERNEL = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
-Build = Callable[[Path], Path]
-HOSTILE: dict[str, tuple[type[ModelFileError], Build]] = {}
-
-
-def hostile(error: type[ModelFileError]) -> Callable[[Build], Build]:
-    """Enter a builder in the table, by its name."""
-
-    def enter(build: Build) -> Build:
-        HOSTILE[build.__name__] = error, build
-        return build
-
-    return enter
-
-
-def whole_model(folder: Path, config: object, name: str = "model.h5") -> Path:
-    """A whole model of Keras 2 whose description is ``config``."""
-    path = folder / name
-    with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = config if isinstance(config, str) else json.dumps(config)
-        group = file.create_group("model_weights/out")
-        file["model_weights"].attrs["layer_names"] = [b"out"]
-        group.attrs["weight_names"] = [b"out/kernel:0"]
-        group["out/kernel:0"] = KERNEL
-    return path
+HOSTILE, hostile = table()
 
 
 def _field(number: int, data: bytes | int) -> bytes:
@@ -143,7 +117,7 @@ def saved_model_with_a_broken_index(folder: Path) -> Path:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_format_is_refused_soon_and_runs_nothing(name: str, tmp_path: Path, refused: Refused) -> None:
     error, build = HOSTILE[name]
-    refused(build(tmp_path), error)
+    assert refused(build(tmp_path), error)
 
 
 def test_damaged_files_end_in_typed_errors_only(tmp_path: Path) -> None:

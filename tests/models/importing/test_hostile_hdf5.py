@@ -8,24 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammolens.errors import ModelFileError, ModelFileMalformed, ModelFileUnsafe
+from mammolens.errors import ModelFileMalformed, ModelFileUnsafe
 
 h5py = pytest.importorskip("h5py")
+from support.hostile import KERNEL, Refused, table  # noqa: E402
 
-Refused = Callable[[Path, type[ModelFileError]], str]
-KERNEL = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
-Build = Callable[[Path], Path]
-HOSTILE: dict[str, tuple[type[ModelFileError], Build]] = {}
-
-
-def hostile(error: type[ModelFileError]) -> Callable[[Build], Build]:
-    """Enter a builder in the table, by its name."""
-
-    def enter(build: Build) -> Build:
-        HOSTILE[build.__name__] = error, build
-        return build
-
-    return enter
+HOSTILE, hostile = table()
 
 
 def weights_file(folder: Path, change: Callable[[object], object], name: str = "model.weights.h5") -> Path:
@@ -212,7 +200,7 @@ def name_with_an_escape_sequence(folder: Path) -> Path:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_hdf5_is_refused_soon_and_runs_nothing(name: str, tmp_path: Path, refused: Refused) -> None:
     error, build = HOSTILE[name]
-    refused(build(tmp_path), error)
+    assert refused(build(tmp_path), error)
 
 
 @pytest.mark.parametrize("name", ["not_a_number", "infinite"])

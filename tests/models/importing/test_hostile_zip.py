@@ -10,49 +10,22 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from mammolens.errors import ModelFileError, ModelFileMalformed, ModelFileUnsafe, ModelUnsupported
+from mammolens.errors import ModelFileMalformed, ModelFileUnsafe, ModelUnsupported
 
 h5py = pytest.importorskip("h5py")
+from support.hostile import KERNEL, Refused, members, table  # noqa: E402
 
-Refused = Callable[[Path, type[ModelFileError]], str]
-KERNEL = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
-Build = Callable[[Path], Path]
-HOSTILE: dict[str, tuple[type[ModelFileError], Build]] = {}
-
-
-def hostile(error: type[ModelFileError]) -> Callable[[Build], Build]:
-    """Enter a builder in the table, by its name."""
-
-    def enter(build: Build) -> Build:
-        HOSTILE[build.__name__] = error, build
-        return build
-
-    return enter
-
-
-def inner_weights() -> bytes:
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        file["layers/dense/vars/0"] = KERNEL
-    return content.getvalue()
-
-
-def members() -> dict[str, bytes]:
-    return {
-        "metadata.json": b'{"keras_version": "3.15.1"}',
-        "config.json": b'{"class_name": "Sequential", "config": {"layers": []}}',
-        "model.weights.h5": inner_weights(),
-    }
+EMPTY = {"class_name": "Sequential", "config": {"layers": []}}
+HOSTILE, hostile = table()
 
 
 def keras_zip(folder: Path, extra: dict[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_STORED) -> Path:
     path = folder / "model.keras"
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w", method) as archive:
         warnings.simplefilter("ignore")  # duplicates are what some of these files are about
-        for name, data in [*members().items(), *extra.items()]:
+        for name, data in [*members(EMPTY).items(), *extra.items()]:
             archive.writestr(name, data)
     return path
 
@@ -131,7 +104,7 @@ def zip_of_something_else(folder: Path) -> Path:
 def weights_as_npz(folder: Path) -> Path:
     path = folder / "model.keras"
     with zipfile.ZipFile(path, "w") as archive:
-        for name, data in members().items():
+        for name, data in members(EMPTY).items():
             archive.writestr(name.replace("weights.h5", "weights.npz"), data)
     return path
 
@@ -143,7 +116,7 @@ def external_link_inside_zip(folder: Path) -> Path:
         file["layers/dense/vars/0"] = h5py.ExternalLink("/etc/passwd", "/x")
     path = folder / "model.keras"
     with zipfile.ZipFile(path, "w") as archive:
-        for name, data in (members() | {"model.weights.h5": content.getvalue()}).items():
+        for name, data in (members(EMPTY) | {"model.weights.h5": content.getvalue()}).items():
             archive.writestr(name, data)
     return path
 
@@ -163,4 +136,4 @@ def _put(content: bytearray, place: int, data: bytes) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_zip_is_refused_soon_and_runs_nothing(name: str, tmp_path: Path, refused: Refused) -> None:
     error, build = HOSTILE[name]
-    refused(build(tmp_path), error)
+    assert refused(build(tmp_path), error)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +17,7 @@ from mammolens.models.importing.recognise import plan
 from mammolens.models.importing.source import Asked, Fate, Format, Source, SourceTensor
 from mammolens.models.network import Network
 from mammolens.models.transfer import fold, normalisation_of
-
-spec = importlib.util.spec_from_file_location("descriptions", Path(__file__).with_name("descriptions.py"))
-given: Any = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-sys.modules["descriptions"] = given
-spec.loader.exec_module(given)  # type: ignore[union-attr]
+from support import descriptions as given
 
 NET = given.student()
 SOURCES: dict[str, Source] = {

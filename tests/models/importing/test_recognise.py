@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import json
 import random
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +26,8 @@ from mammolens.models.importing.match import assemble
 from mammolens.models.importing.recognise import plan
 from mammolens.models.importing.source import Asked, Format, Head, Plan
 from mammolens.models.network import InputContract
+from support import descriptions as given
 
-# Tests are imported by path, so that a helper beside them is no module of theirs.
-spec = importlib.util.spec_from_file_location("descriptions", Path(__file__).with_name("descriptions.py"))
-given: Any = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-sys.modules["descriptions"] = given
-spec.loader.exec_module(given)  # type: ignore[union-attr]
 Leaf, Net = given.Leaf, given.Net
 
 CLASSES = ("benign", "malignant")

@@ -7,13 +7,11 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from mammolens import __version__
 from mammolens.errors import BundleError, ContractUnknown, FileMissing, OutputError
 from mammolens.models.bundle import MANIFEST, installed, load_bundle
-from mammolens.models.importing.source import Asked
 from mammolens.settings import settings
 
 REVISION = 1
@@ -70,7 +68,7 @@ def place_of(name_or_path: str | Path, say: Callable[[str], None] | None = None)
         return name_or_path
     tell = say or _log.info
     path = Path(name_or_path)
-    place = _place(path, Asked())
+    place = _place(path)
     if place.exists():
         try:
             load_bundle(place)
@@ -110,8 +108,8 @@ def _import(path: Path, place: Path, tell: Callable[[str], None]) -> None:
         tell(f"Suspicious: {warning}.")
 
 
-def _place(path: Path, asked: Asked) -> Path:
-    question = json.dumps({"asked": asdict(asked), "revision": REVISION, "mammolens": __version__}, sort_keys=True)
+def _place(path: Path) -> Path:
+    question = json.dumps({"revision": REVISION, "mammolens": __version__}, sort_keys=True)
     return folder() / f"{_digest(path)[:32]}-{hashlib.sha256(question.encode()).hexdigest()[:8]}"
 
 
