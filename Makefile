@@ -1,7 +1,9 @@
 # Each target does its own set-up: Python 3.11 (or newer) with pip and venv is all that must be there.
 #   make demo [INPUT=file-or-folder]   the main job, on generated mammograms or on your own
+#   make serve [SERVE_ARGS="--port 5000"]   the web application
 #   make test                          style, types, import order and the quick tests
 #   make test-all                      the slow tests as well, with system packages where they can be had
+#   make chaos                         the web application's workers killed 500 times in 2,000 jobs
 #   make bench                         speed against the floor and against textbook code
 # PYTHON=/path/to/python3.11 chooses the interpreter that the environments are made with.
 
@@ -13,11 +15,14 @@ PYTHON ?=
 INPUT ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SERVE_ARGS ?=
+CHAOS_ARGS ?=
 
 base := .venv/bin
+web := .venv-web/bin
 dev := .venv-dev/bin/python
 
-.PHONY: help demo test test-all lint bench format base-environment dev-environment system-packages clean
+.PHONY: help demo serve chaos web-environment test test-all lint bench format base-environment dev-environment system-packages clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -28,8 +33,14 @@ base-environment:
 dev-environment:
 	@python=$$(scripts/find-python $(PYTHON)) && "$$python" scripts/environment dev
 
+web-environment:
+	@python=$$(scripts/find-python $(PYTHON)) && "$$python" scripts/environment web
+
 demo: base-environment
 	@$(base)/mammolens demo $(if $(INPUT),"$(INPUT)")
+
+serve: web-environment
+	@$(web)/mammolens serve $(SERVE_ARGS)
 
 lint: dev-environment
 	@echo "ruff check";          $(dev) -m ruff check .
@@ -53,5 +64,8 @@ test-all: lint system-packages
 bench: dev-environment
 	@$(dev) -m benchmarks $(BENCH_ARGS)
 
+chaos: dev-environment
+	@$(dev) scripts/chaos.py $(CHAOS_ARGS)
+
 clean:
-	rm -rf .venv .venv-dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist demo-output benchmark-output
+	rm -rf .venv .venv-web .venv-dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist demo-output benchmark-output

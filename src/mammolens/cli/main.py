@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mammolens import __version__
-from mammolens.cli import doctor, models, predict, preview, terminal, train
+from mammolens.cli import audit, doctor, models, predict, preview, serve, terminal, train, users
 
 app = typer.Typer(
     name="mammolens",
@@ -62,8 +62,11 @@ app.command(cls=terminal.Command)(predict.predict)
 app.command(cls=terminal.Command)(preview.preview)
 app.command(cls=terminal.Command)(train.train)
 app.add_typer(models.app, name="models")
+app.add_typer(users.app, name="users")
+app.add_typer(audit.app, name="audit")
 app.command(cls=terminal.Command)(demo)
 app.command(cls=terminal.Command)(doctor.doctor)
+app.command(cls=terminal.Command)(serve.serve)
 
 
 def app_entry() -> None:

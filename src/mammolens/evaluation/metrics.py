@@ -72,7 +72,7 @@ def bootstrap_auc(
     Estimate
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
-    values = [auc(labels[rows], scores[rows]) for rows in _resampled(women, draws, seed)]
+    values = [auc(labels[rows], scores[rows]) for rows in resampled(women, draws, seed)]
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return Estimate(auc(labels, scores), float(low), float(high))
 
@@ -101,12 +101,12 @@ def bootstrap_difference(
         With a 95 % percentile interval.
     """
     labels, a, b = np.asarray(labels), np.asarray(scores), np.asarray(others)
-    values = [auc(labels[rows], a[rows]) - auc(labels[rows], b[rows]) for rows in _resampled(women, draws, seed)]
+    values = [auc(labels[rows], a[rows]) - auc(labels[rows], b[rows]) for rows in resampled(women, draws, seed)]
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return Estimate(auc(labels, a) - auc(labels, b), float(low), float(high))
 
 
-def _resampled(women: NDArray[np.generic], draws: int, seed: int) -> Iterator[NDArray[np.intp]]:
+def resampled(women: NDArray[np.generic], draws: int, seed: int) -> Iterator[NDArray[np.intp]]:
     """Rows of samples of as many women as there are, each with all her images."""
     random = np.random.default_rng(seed)
     _, index = np.unique(women, return_inverse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from mammolens.evaluation.differences import Differences, Limits
 from mammolens.models import golden, session
 from mammolens.models.bundle import CARD, GRAPH, ModelBundle
 from mammolens.models.contract import to_input
-from mammolens.models.manifest import Manifest, Metric
+from mammolens.models.manifest import Evaluation, Manifest, Metric
 from mammolens.models.writing import write_bundle
 from mammolens.settings import settings
 
@@ -21,6 +22,8 @@ KINDS = ("float16", "int8")
 
 RECORD = "optimisation.json"
 """File of a variant's bundle that holds what was measured."""
+
+_Measured = TypeVar("_Measured", Metric, Evaluation)
 
 ENGINE = "onnxruntime"
 """Engine that variants are measured with."""
@@ -105,14 +108,16 @@ def install(bundle: ModelBundle, graph: bytes, outcome: Outcome, limits: Limits,
 
     def describe(hashes: dict[str, str]) -> Manifest:
         metrics = (*(_of_the_original(metric) for metric in base.metrics), _loss(outcome.differences, dataset))
-        changes = {"name": name, "golden": goldens, "metrics": metrics, "files": hashes}
+        changes: dict[str, object] = {"name": name, "golden": goldens, "metrics": metrics, "files": hashes}
+        if base.evaluation is not None:
+            changes["evaluation"] = _of_the_original(base.evaluation)
         return Manifest.model_validate(base.model_copy(update=changes).model_dump(by_alias=True))
 
     return write_bundle(settings().home / "models" / name, fill, describe)
 
 
-def _of_the_original(metric: Metric) -> Metric:
-    return metric.model_copy(update={"protocol": f"the original model; {metric.protocol}"})
+def _of_the_original(measured: _Measured) -> _Measured:
+    return measured.model_copy(update={"protocol": f"the original model; {measured.protocol}"})
 
 
 def _loss(found: Differences, dataset: str) -> Metric:

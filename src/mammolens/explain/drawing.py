@@ -25,12 +25,17 @@ _SHADOW: Colour = (0, 0, 0)
 _QUIET_INK: Colour = (190, 190, 190)
 
 
+def tint_shares() -> NDArray[np.float64]:
+    """Share that the tint takes of a pixel, for each of the heat map's 256 values; shape (256,), 0 to 1, rising."""
+    value = np.linspace(0.0, 1.0, 256)
+    rise = np.clip((value - _TINT_FROM) / (1.0 - _TINT_FROM), 0.0, 1.0)
+    return np.asarray(_TINT_MOST * rise**0.75)
+
+
 @lru_cache(maxsize=8)
 def _blending(name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Tables over the heat map's value: share left to the grey (256,), colour times its share (256, 1, 3)."""
-    value = np.linspace(0.0, 1.0, 256)
-    rise = np.clip((value - _TINT_FROM) / (1.0 - _TINT_FROM), 0.0, 1.0)
-    share = _TINT_MOST * rise**0.75
+    share = tint_shares()
     tint = np.rint(table(name) * share[:, None]).astype(np.uint8)
     return np.rint((1.0 - share) * 255.0).astype(np.uint8), np.ascontiguousarray(tint[:, None, :])
 

@@ -18,7 +18,7 @@ from mammolens.explain.regions import REGION_THRESHOLD
 from mammolens.explain.source import on_box, reduced_box, reduced_shape
 from mammolens.imaging.breast import find_breast
 from mammolens.imaging.png import encode_png
-from mammolens.types import Mammogram, Prediction
+from mammolens.types import CropGeometry, Mammogram, Prediction, Region
 
 LONGEST = 2048
 """Longest side of a picture made for display, in pixels."""
@@ -71,7 +71,7 @@ def picture(
         Bright = dense; ``n`` as `display_reduction` gives it.
     """
     pixels: NDArray[Any] = mammogram.pixels
-    low, high, gamma = _stretch(_sample(mammogram, box))
+    low, high, gamma = stretch(mammogram, box)
     factor = display_reduction(mammogram, longest) // mammogram.reduction
     if factor > 1:
         height, width = reduced_shape(pixels.shape[0], pixels.shape[1], factor)
@@ -83,6 +83,23 @@ def picture(
         curve[:used] = _display(np.arange(used, dtype=np.float32), low, high, gamma)
         return _looked_up(pixels, curve)
     return _display(pixels.astype(np.float32), low, high, gamma)
+
+
+def stretch(mammogram: Mammogram, box: tuple[float, float, float, float] | None = None) -> tuple[float, float, float]:
+    """How `picture` shows a mammogram.
+
+    Parameters
+    ----------
+    mammogram : Mammogram
+    box : tuple of float, optional
+        As for `picture`.
+
+    Returns
+    -------
+    tuple of float
+        ``(low, high, gamma)``: a grey value v is shown as ((v - low) / (high - low)) ** gamma, held to 0 and 1.
+    """
+    return _stretch(_sample(mammogram, box))
 
 
 def _looked_up(pixels: NDArray[Any], curve: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -193,6 +210,55 @@ def _drawn(
 ) -> NDArray[np.uint8]:
     mammogram = prediction.mammogram
     grey = picture(mammogram, longest, prediction.geometry.box)
+    shape = mammogram.rows, mammogram.columns
+    return _on_grey(grey, heat, place, prediction.regions, shape, colours, threshold, colour_bar)
+
+
+def overlay_on(
+    grey: NDArray[np.uint8],
+    heatmap: NDArray[np.float32],
+    geometry: CropGeometry,
+    regions: tuple[Region, ...],
+    shape: tuple[int, int],
+    colours: str = "inferno",
+    threshold: float = REGION_THRESHOLD,
+) -> NDArray[np.uint8]:
+    """Show on a picture that was made before what a score rests on: `overlay` without the prediction.
+
+    Parameters
+    ----------
+    grey : ndarray of uint8, shape (h, w)
+        From `picture`.
+    heatmap : ndarray of float32, shape (H, W)
+        On the model's input grid, 0 to 1.
+    geometry : CropGeometry
+    regions : tuple of Region
+    shape : tuple of int
+        ``(rows, columns)`` of the source.
+    colours : {"inferno", "cividis"}
+    threshold : float
+        Where the contour is drawn, 0 to 1.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w', 3)
+        RGB, with the colour bar to the right.
+    """
+    reduction = next(n for n in range(1, max(shape) + 1) if reduced_shape(*shape, n) == grey.shape)
+    heat, place = on_box(heatmap, geometry, *shape, reduction), reduced_box(geometry, *shape, reduction)
+    return _on_grey(grey, heat, place, regions, shape, colours, threshold, True)
+
+
+def _on_grey(
+    grey: NDArray[np.uint8],
+    heat: NDArray[np.float32],
+    place: tuple[int, int, int, int],
+    regions: tuple[Region, ...],
+    shape: tuple[int, int],
+    colours: str,
+    threshold: float,
+    colour_bar: bool,
+) -> NDArray[np.uint8]:
     height, width = grey.shape
     strip = drawing.colour_bar(height, max(height, width), colours, threshold) if colour_bar else None
     canvas = np.empty((height, width + (0 if strip is None else strip.shape[1]), 3), np.uint8)
@@ -205,8 +271,8 @@ def _drawn(
         eight = _eight_bits(heat)
         drawing.tint(image[top:bottom, left:right], grey[top:bottom, left:right], eight, colours)
         drawing.contour(image, eight, max(1, round(threshold * 255)), (left, top))
-    fx, fy = mammogram.columns / width, mammogram.rows / height
-    drawing.boxes(image, [_scaled(region.box, fx, fy) for region in prediction.regions])
+    fx, fy = shape[1] / width, shape[0] / height
+    drawing.boxes(image, [_scaled(region.box, fx, fy) for region in regions])
     return canvas
 
 

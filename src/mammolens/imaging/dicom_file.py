@@ -52,7 +52,7 @@ _INFLATE_STEP = 1 << 20
 _MOST_TRAILING_BYTES = 16 << 20
 _UNDEFINED = 0xFFFFFFFF
 
-# Only these are read: nothing that could name a person is ever parsed.
+# Only these are read: nothing that could name a person is parsed unless a caller asks for it by tag.
 _TAGS = [
     *(0x00080005, 0x00080008, 0x00080016, 0x00080060, 0x00080068, 0x00180015, 0x00181114, 0x00181164, 0x00185101),
     *(0x00187022, 0x00200060, 0x00200062, 0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011),
@@ -120,7 +120,7 @@ class DicomFile:
         return self.transfer_syntax not in NATIVE_SYNTAXES
 
 
-def open_dicom(data: bytes, limits: Limits) -> DicomFile:
+def open_dicom(data: bytes, limits: Limits, more: tuple[int, ...] = ()) -> DicomFile:
     """Open a DICOM file, with or without preamble and file meta information.
 
     Parameters
@@ -128,6 +128,8 @@ def open_dicom(data: bytes, limits: Limits) -> DicomFile:
     data : bytes
         The whole file.
     limits : Limits
+    more : tuple of int
+        Tags of further elements to read; those that may name a person are read only where asked for here.
 
     Returns
     -------
@@ -152,7 +154,7 @@ def open_dicom(data: bytes, limits: Limits) -> DicomFile:
     if syntax == DEFLATED:
         deflated = data[start:]
         body, start = inflate(deflated, _MOST_HEADER_BYTES), 0
-    dataset, stopped = _elements(body, start, syntax)
+    dataset, stopped = _elements(body, start, syntax, more)
     pixels = _pixel_element(body, stopped, dataset, syntax)
     if deflated and pixels is None and len(body) >= _MOST_HEADER_BYTES:
         raise TooLarge("The deflated header is larger than any real one. Export the file again without compression.")
@@ -272,7 +274,7 @@ def _guessed_syntax(data: bytes, start: int) -> str:
     return EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE
 
 
-def _elements(body: bytes, start: int, syntax: str) -> tuple[Dataset, int]:
+def _elements(body: bytes, start: int, syntax: str, more: tuple[int, ...]) -> tuple[Dataset, int]:
     """Elements before the pixel data, and where reading stopped."""
     stream = io.BytesIO(body)
     stream.seek(start)
@@ -286,7 +288,7 @@ def _elements(body: bytes, start: int, syntax: str) -> tuple[Dataset, int]:
             is_implicit_VR=syntax == IMPLICIT_LITTLE,
             is_little_endian=syntax != EXPLICIT_BIG,
             stop_when=at_pixels,
-            specific_tags=list(_TAGS),
+            specific_tags=[*_TAGS, *more],
         )
     return dataset, stream.tell()
 

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mammolens.imaging.display import RenderOptions
+    from mammolens.imaging.identity import Identity
     from mammolens.imaging.options import ReadOptions
+    from mammolens.imaging.viewable import Viewable
     from mammolens.types import Mammogram
 
 Result = TypeVar("Result")
@@ -225,6 +227,63 @@ class DecodePool:
         if trusted or self._in_process:
             return display.render(source, options)
         return self._run(self._job("render", source, options), lambda _header, picture, _trailer: picture)
+
+    def identify(self, source: Path | str | bytes, options: ReadOptions | None = None) -> Identity:
+        """Read who and what a DICOM file is of in a bounded child; takes what `read` takes.
+
+        Returns
+        -------
+        Identity
+
+        Raises
+        ------
+        InputError
+            As `mammolens.imaging.identity.read_identity`, and as the table of this module says.
+        ConfigurationError
+            If the pool is closed.
+        """
+        from mammolens.imaging import wire
+        from mammolens.imaging.options import ReadOptions
+
+        self._check_open()
+        options = ReadOptions() if options is None else options
+        if self._in_process:
+            from mammolens.imaging.identity import read_identity
+
+            return read_identity(source, options)
+        return self._run(self._job("identify", source, options), wire.identity_from)
+
+    def view(self, source: Path | str | bytes, options: ReadOptions | None = None) -> Viewable:
+        """Decode a whole picture for a viewer in a bounded child.
+
+        Parameters
+        ----------
+        source : path or bytes
+            A file, or its content.
+        options : ReadOptions, optional
+
+        Returns
+        -------
+        Viewable
+            See `mammolens.imaging.viewing.read_viewable`.
+
+        Raises
+        ------
+        InputError
+            As `mammolens.imaging.viewing.read_viewable`, and as the table of this module says.
+        ConfigurationError
+            If the pool is closed.
+        """
+        from mammolens.imaging.options import ReadOptions
+        from mammolens.imaging.viewable import viewable_from
+
+        self._check_open()
+        options = ReadOptions() if options is None else options
+        if self._in_process:
+            from mammolens.imaging.viewing import read_viewable
+
+            return read_viewable(source, options)
+        return self._run(self._job("view", source, options), viewable_from)
 
     def submit(
         self, source: Path | str | bytes, options: ReadOptions | None = None, *, trusted: bool = False

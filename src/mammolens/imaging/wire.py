@@ -7,7 +7,7 @@ anything at all. Everything that does not hold raises ``ValueError``.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from mammolens.errors import InputError
 from mammolens.imaging.channel import Header
 from mammolens.types import Breast, Mammogram, Notice, PixelSpacing
+
+if TYPE_CHECKING:
+    from mammolens.imaging.identity import Identity
 
 _DTYPES: dict[str, np.dtype[Any]] = {"|u1": np.dtype(np.uint8), "<u2": np.dtype("<u2"), "<f4": np.dtype("<f4")}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -170,6 +173,29 @@ def mammogram_from(header: Header, pixels: NDArray[Any], trailer: bytes) -> Mamm
         negative=bool(negative),
         notices=tuple(_notice(value) for value in _list(header.get("notices"))),
         breast=_breast(header.get("breast"), pixels.shape, trailer),
+    )
+
+
+def identity_from(header: Header, _pixels: NDArray[Any], trailer: bytes) -> Identity:
+    """Make what a header says of what arrived, believing nothing; raises ValueError as `mammogram_from` does."""
+    from mammolens.imaging.identity import LENGTHS, Identity
+
+    found = header.get("identity")
+    if not isinstance(found, dict) or trailer:
+        raise ValueError("no identity")
+    texts = {name: found.get(name) for name in LENGTHS}
+    _check(all(text is None or len(_text(text)) <= LENGTHS[name] for name, text in texts.items()), "text")
+    laterality, view = found.get("laterality"), found.get("view")
+    _check(laterality is None or isinstance(laterality, str), "laterality")
+    _check(laterality in _LATERALITIES, "laterality")
+    _check(view is None or _VIEW.fullmatch(_text(view)) is not None, "view")
+    return Identity(
+        **texts,
+        laterality=laterality,
+        view=view,
+        view_modifiers=tuple(_text(value) for value in _list(found.get("view_modifiers"))),
+        rows=_whole(found.get("rows")),
+        columns=_whole(found.get("columns")),
     )
 
 

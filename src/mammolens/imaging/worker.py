@@ -54,6 +54,25 @@ def render(source: Path | bytes, options: Header) -> Answer:
     return wire.describe_array(picture), wire.bytes_of(picture), b""
 
 
+def identify(source: Path | bytes, options: Header) -> Answer:
+    """Answer the job "identify": what the header says, with a picture of one pixel, for a reply holds one."""
+    from mammolens.imaging.identity import describe_identity, read_identity
+    from mammolens.imaging.reading import ReadOptions
+
+    identity = read_identity(source, _options(ReadOptions, options))
+    return {"shape": [1, 1], "dtype": "|u1", "identity": describe_identity(identity)}, memoryview(b"\0"), b""
+
+
+def view(source: Path | bytes, options: Header) -> Answer:
+    """Answer the job "view": a whole picture for a viewer."""
+    from mammolens.imaging.options import ReadOptions
+    from mammolens.imaging.viewable import describe_viewable
+    from mammolens.imaging.viewing import read_viewable
+
+    viewable = read_viewable(source, _options(ReadOptions, options))
+    return describe_viewable(viewable), wire.bytes_of(viewable.pixels), b""
+
+
 def _options(kind: Callable[..., Options], values: Header) -> Options:
     """Make the options of a job again; JSON knows no tuples and no dataclasses."""
     from mammolens.imaging.limits import Limits
@@ -62,7 +81,7 @@ def _options(kind: Callable[..., Options], values: Header) -> Options:
     return kind(**{**plain, "limits": Limits(**values["limits"])})
 
 
-HANDLERS: Mapping[str, Handler] = {"read": read, "render": render}
+HANDLERS: Mapping[str, Handler] = {"read": read, "render": render, "identify": identify, "view": view}
 """Kinds of job."""
 
 

@@ -17,6 +17,7 @@ from mammolens.models.imported import ImportDescription, export_graph, export_ne
 from mammolens.models.manifest import (
     SCHEMA,
     Calibration,
+    Evaluation,
     Golden,
     Manifest,
     Metric,
@@ -50,6 +51,7 @@ class Description:
     metrics: tuple[Metric, ...]
     licence: str
     card: str
+    evaluation: Evaluation | None = None
 
 
 def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8], looks: int = 1) -> tuple[float, NDArray[np.float32]]:
@@ -138,6 +140,7 @@ def _manifest(about: Description, goldens: list[Any], logits: NDArray[np.float32
         evidence_scale=about.evidence_scale,
         training=about.training,
         metrics=about.metrics,
+        evaluation=about.evaluation,
         golden=tuple(
             Golden(seed=seed, input_sha256=golden.digest(made), logit=float(logit))
             for seed, made, logit in zip(golden.SEEDS, goldens, logits, strict=True)

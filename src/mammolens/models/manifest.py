@@ -116,6 +116,67 @@ class ImportedFrom(_Part):
         return self
 
 
+class RocPoint(_Part):
+    """A point of the ROC curve: the sensitivity, with its interval, at a share of benign pictures called malignant."""
+
+    false_positive_rate: float = Field(ge=0, le=1)
+    sensitivity: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+
+
+class CalibrationBin(_Part):
+    """Pictures of like probability: their number, what was promised, what was seen."""
+
+    images: int = Field(gt=0)
+    predicted: float = Field(ge=0, le=1)
+    observed: float = Field(ge=0, le=1)
+
+
+class Subgroup(_Part):
+    """AUC of a part of the pictures; None for parts of too few women or of one class."""
+
+    group: str
+    value: str
+    images: int = Field(ge=0)
+    malignant: int = Field(ge=0)
+    auc: float | None
+    low: float | None
+    high: float | None
+
+
+class Evaluation(_Part):
+    """How the model answered for pictures of women that it had not seen, as counts and curves.
+
+    Attributes
+    ----------
+    protocol : str
+    scores_benign, scores_malignant : tuple of int
+        Pictures by calibrated probability, in bins of equal width from 0 to 1: what live scores are held against.
+    roc : tuple of RocPoint
+        By rising false positive rate, per image.
+    calibration : tuple of CalibrationBin
+        By rising probability, each part calibrated on the others.
+    expected_calibration_error, brier : float
+    subgroups : tuple of Subgroup
+    """
+
+    protocol: str
+    scores_benign: tuple[int, ...] = Field(min_length=2)
+    scores_malignant: tuple[int, ...] = Field(min_length=2)
+    roc: tuple[RocPoint, ...] = Field(min_length=2)
+    calibration: tuple[CalibrationBin, ...]
+    expected_calibration_error: float = Field(ge=0, le=1)
+    brier: float = Field(ge=0, le=1)
+    subgroups: tuple[Subgroup, ...]
+
+    @model_validator(mode="after")
+    def _bins_are_the_same(self) -> Evaluation:
+        if len(self.scores_benign) != len(self.scores_malignant):
+            raise ValueError("both classes are counted in the same bins")
+        return self
+
+
 class Manifest(_Part):
     """All of ``manifest.json``.
 
@@ -142,6 +203,8 @@ class Manifest(_Part):
     explanation : {"linear", "gradient"}
         ``gradient``: the evidence is the last feature map weighed by its gradient,
         and its sum is not the logit.
+    evaluation : Evaluation or None
+        None: not recorded.
     files : dict of str to str
         SHA-256 of every other file of the bundle.
     """
@@ -165,6 +228,7 @@ class Manifest(_Part):
     source: ImportedFrom | None = None
     explanation: Literal["linear", "gradient"] = "linear"
     metrics: tuple[Metric, ...]
+    evaluation: Evaluation | None = None
     golden: tuple[Golden, ...]
     licence: str
     files: dict[str, str]

@@ -14,10 +14,11 @@ from mammolens.datasets import TERMS
 from mammolens.evaluation import calibration as calibrations
 from mammolens.evaluation.metrics import bootstrap_auc, by_group
 from mammolens.evaluation.operating import DEFAULT, operating_points
+from mammolens.evaluation.record import record
 from mammolens.models import onnx_graph
 from mammolens.models.efficientnet import build
 from mammolens.models.export import Description, export
-from mammolens.models.manifest import Calibration, Metric, OperatingPoint, Training
+from mammolens.models.manifest import Calibration, Evaluation, Metric, OperatingPoint, Training
 from mammolens.models.transfer import network_of
 from mammolens.training import cache
 from mammolens.training.config import ModelConfig, TrainingConfig
@@ -147,15 +148,47 @@ def finish(config: TrainingConfig, run: Run) -> Path:
         evidence_scale=evidence_scale(graph, images),
         training=training,
         metrics=_metrics(measured, len(run.table.folds)),
+        evaluation=evaluated(run, calibration, measured),
         licence="Weights: " + training.terms,
         card=_card(config.model, training, calibration, points[0], measured),
     )
     return export(model, about, run.folder / "bundle" / config.model.name)
 
 
+def evaluated(run: Run, calibration: Calibration, measured: dict[str, Any]) -> Evaluation:
+    """Give what the manifest keeps of the evaluation.
+
+    Parameters
+    ----------
+    run : Run
+    calibration : Calibration
+        Of the bundle.
+    measured : dict
+        As `figures` gives it.
+
+    Returns
+    -------
+    Evaluation
+    """
+    cases = [run.table[row] for row in run.rows]
+    return record(
+        np.array([case.malignant for case in cases], np.float64),
+        run.logits,
+        np.array([case.fold for case in cases]),
+        np.array([case.woman for case in cases]),
+        calibration=calibration,
+        strata=measured["strata"],
+        protocol=_protocol(len(run.table.folds)),
+    )
+
+
+def _protocol(folds: int) -> str:
+    return f"out of fold, {folds} folds by woman, 95 % interval by bootstrap over women"
+
+
 def _metrics(measured: dict[str, Any], folds: int) -> tuple[Metric, ...]:
     """AUCs as the manifest states them, per image, breast and woman."""
-    protocol = f"out of fold, {folds} folds by woman, 95 % interval by bootstrap over women"
+    protocol = _protocol(folds)
     return tuple(
         Metric(
             name="AUC",

@@ -25,6 +25,7 @@ PARTS = (
     "mammolens.web.views.evaluation",
     "mammolens.web.views.administration",
     "mammolens.web.views.users",
+    "mammolens.web.views.exports",
     "mammolens.web.api.v1",
 )
 """Modules with a function ``register(app: Flask) -> None``; a new page is one module and one line here."""
@@ -49,13 +50,15 @@ class Services:
     folder: Path
 
 
-def open_services(given: Settings | None = None) -> Services:
+def open_services(given: Settings | None = None, *, upgrade: bool = True) -> Services:
     """Open the application's folder and database, both made where they are missing, the tables brought up to date.
 
     Parameters
     ----------
     given : Settings, optional
         Those of this process unless given.
+    upgrade : bool
+        Whether to bring the tables up to date; a worker finds them so.
 
     Returns
     -------
@@ -72,7 +75,8 @@ def open_services(given: Settings | None = None) -> Services:
     folder = chosen.home / "web"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = Database(chosen.database_url or f"sqlite:///{folder / 'mammolens.db'}")
-    database.upgrade()
+    if upgrade:
+        database.upgrade()
     return Services(chosen, database, folder)
 
 
@@ -108,12 +112,15 @@ def create_app(opened: Services | None = None) -> Flask:
     ------
     ConfigurationError
         If a setting does not fit.
+    InternalError
+        If a view names no permission.
     """
     app = Flask("mammolens.web")
     app.extensions["mammolens"] = opened or open_services()
     app.teardown_request(_close_reading)
     for name in PARTS:
         importlib.import_module(name).register(app)
+    importlib.import_module(PARTS[0]).refuse_unmarked(app)
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,11 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from mammolens.errors import ConfigurationError, DatabaseUnavailable
+from mammolens.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+
+_GONE = "The database can't be reached at the moment. Try again shortly."
 
 
 class Database:
@@ -49,12 +52,16 @@ class Database:
         ------
         DatabaseUnavailable
             If the database can't be reached; nothing was written.
+        StorageFull
+            If SQLite's disk is full; nothing was written.
         """
         try:
             with self._sessions.begin() as session:
                 yield session
         except OperationalError as error:
-            raise DatabaseUnavailable("The database can't be reached at the moment. Try again shortly.") from error
+            if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise StorageFull("The server's disk is full; nothing was written. Tell the administrator.") from error
+            raise DatabaseUnavailable(_GONE) from error
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -73,18 +80,27 @@ class Database:
                 finally:
                     session.close()
         except OperationalError as error:
-            raise DatabaseUnavailable("The database can't be reached at the moment. Try again shortly.") from error
+            raise DatabaseUnavailable(_GONE) from error
 
     def upgrade(self) -> None:
-        """Bring the tables to this version of the software; does nothing where they are."""
+        """Bring the tables to this version of the software; does nothing where they are.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            If the database can't be reached.
+        """
         from alembic import command
         from alembic.config import Config
 
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        with self.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        try:
+            with self.engine.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except OperationalError as error:
+            raise DatabaseUnavailable(_GONE) from error
 
     def close(self) -> None:
         """Close all connections."""
@@ -92,10 +108,10 @@ class Database:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Let SQLAlchemy begin transactions, readers go on beside one writer, and references be checked."""
+    """Let SQLAlchemy begin, readers go on beside one writer, references be checked, deleted rows be overwritten."""
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

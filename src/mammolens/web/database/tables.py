@@ -114,7 +114,7 @@ class User(Base):
     active: Mapped[bool] = mapped_column(default=True)
     must_change_password: Mapped[bool] = mapped_column(default=False)
     totp_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """Encrypted; set and confirmed when `totp_confirmed`."""
+    """What the secret is derived from, with the application's key; in use when `totp_confirmed`."""
     totp_confirmed: Mapped[bool] = mapped_column(default=False)
     totp_last_step: Mapped[int | None] = mapped_column(BigInteger)
     """Time step of the last code that was taken; none is taken twice."""
@@ -206,13 +206,16 @@ class Case(Base):
     images: Mapped[list[Image]] = relationship(back_populates="case", order_by="Image.arrived", passive_deletes=True)
     owner: Mapped[User] = relationship(foreign_keys=[owner_id])
 
+    # The worklist walks along one of these and finds what it filters by in it, without a look at the table.
     __table_args__ = (
         UniqueConstraint("owner_id", "examination"),
-        Index("ix_cases_arrived", "arrived", "id"),
-        Index("ix_cases_score", "score", "id"),
-        Index("ix_cases_state_arrived", "state", "arrived", "id"),
-        Index("ix_cases_group_arrived", "group_id", "arrived", "id"),
-        Index("ix_cases_owner_arrived", "owner_id", "arrived", "id"),
+        Index("ix_cases_arrived", "arrived", "id", "state", "assessor_id"),
+        Index("ix_cases_score", "score", "id", "state", "assessor_id"),
+        Index("ix_cases_state_arrived", "state", "arrived", "id", "assessor_id"),
+        Index("ix_cases_group_arrived", "group_id", "arrived", "id", "owner_id", "state", "assessor_id"),
+        Index("ix_cases_owner_arrived", "owner_id", "arrived", "id", "state", "assessor_id"),
+        Index("ix_cases_group_score", "group_id", "score", "id", "owner_id", "state", "assessor_id"),
+        Index("ix_cases_owner_score", "owner_id", "score", "id", "state", "assessor_id"),
     )
 
 
@@ -267,11 +270,11 @@ class Identifier(Base):
 
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
     file_name: Mapped[str] = mapped_column(String(255), default="")
-    patient_id: Mapped[str | None] = mapped_column(String(128))
+    patient_id: Mapped[str | None] = mapped_column(String(128), index=True)
     patient_name: Mapped[str | None] = mapped_column(String(255))
     birth_date: Mapped[str | None] = mapped_column(String(16))
     study_date: Mapped[str | None] = mapped_column(String(16))
-    accession: Mapped[str | None] = mapped_column(String(64))
+    accession: Mapped[str | None] = mapped_column(String(64), index=True)
     study_uid: Mapped[str | None] = mapped_column(String(64))
     series_uid: Mapped[str | None] = mapped_column(String(64))
     instance_uid: Mapped[str | None] = mapped_column(String(64))
@@ -341,10 +344,14 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(default=0)
     """Higher first."""
     attempts: Mapped[int] = mapped_column(default=0)
+    """Times that it was begun and not lost."""
+    losses: Mapped[int] = mapped_column(default=0)
+    """Times that its worker died of it or beside it."""
     worker: Mapped[str | None] = mapped_column(String(80))
     lease: Mapped[str | None] = mapped_column(String(32))
     """Drawn anew at each claim; only its holder may end the job."""
     lease_ends: Mapped[dt.datetime | None]
+    """While queued: not to be begun before."""
     created: Mapped[dt.datetime] = mapped_column(default=now)
     started: Mapped[dt.datetime | None]
     ended: Mapped[dt.datetime | None]

@@ -138,13 +138,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("owner_id", "examination", name=op.f("uq_cases_owner_id_examination")),
     )
     with op.batch_alter_table("cases", schema=None) as batch_op:
-        batch_op.create_index("ix_cases_arrived", ["arrived", "id"], unique=False)
-        batch_op.create_index("ix_cases_group_arrived", ["group_id", "arrived", "id"], unique=False)
+        batch_op.create_index("ix_cases_arrived", ["arrived", "id", "state", "assessor_id"], unique=False)
+        batch_op.create_index("ix_cases_group_arrived", ["group_id", "arrived", "id", "owner_id", "state", "assessor_id"], unique=False)
+        batch_op.create_index("ix_cases_group_score", ["group_id", "score", "id", "owner_id", "state", "assessor_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_cases_group_id"), ["group_id"], unique=False)
-        batch_op.create_index("ix_cases_owner_arrived", ["owner_id", "arrived", "id"], unique=False)
+        batch_op.create_index("ix_cases_owner_arrived", ["owner_id", "arrived", "id", "state", "assessor_id"], unique=False)
+        batch_op.create_index("ix_cases_owner_score", ["owner_id", "score", "id", "state", "assessor_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_cases_owner_id"), ["owner_id"], unique=False)
-        batch_op.create_index("ix_cases_score", ["score", "id"], unique=False)
-        batch_op.create_index("ix_cases_state_arrived", ["state", "arrived", "id"], unique=False)
+        batch_op.create_index("ix_cases_score", ["score", "id", "state", "assessor_id"], unique=False)
+        batch_op.create_index("ix_cases_state_arrived", ["state", "arrived", "id", "assessor_id"], unique=False)
 
     op.create_table(
         "sign_ins",
@@ -264,6 +266,10 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("image_id", name=op.f("pk_identifiers")),
     )
+    with op.batch_alter_table("identifiers", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_identifiers_accession"), ["accession"], unique=False)
+        batch_op.create_index(batch_op.f("ix_identifiers_patient_id"), ["patient_id"], unique=False)
+
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -277,6 +283,7 @@ def upgrade() -> None:
         ),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("losses", sa.Integer(), nullable=False),
         sa.Column("worker", sa.String(length=80), nullable=True),
         sa.Column("lease", sa.String(length=32), nullable=True),
         sa.Column("lease_ends", sa.DateTime(), nullable=True),
@@ -318,6 +325,26 @@ def upgrade() -> None:
     with op.batch_alter_table("results", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_results_created"), ["created"], unique=False)
         batch_op.create_index(batch_op.f("ix_results_image_id"), ["image_id"], unique=False)
+    _keep_audit_entries()
+
+
+def _keep_audit_entries() -> None:
+    """Let the database refuse to change or delete an audit entry."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "CREATE FUNCTION keep_audit_entries() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'audit entries are only added'; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER keep_audit_entries BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events "
+            "FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_entries()"
+        )
+        return
+    for event in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER keep_audit_entries_{event.lower()} BEFORE {event} ON audit_events "
+            "BEGIN SELECT RAISE(ABORT, 'audit entries are only added'); END"
+        )
 
 
 def downgrade() -> None:
@@ -333,6 +360,10 @@ def downgrade() -> None:
         batch_op.drop_index("ix_jobs_claim")
 
     op.drop_table("jobs")
+    with op.batch_alter_table("identifiers", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_identifiers_patient_id"))
+        batch_op.drop_index(batch_op.f("ix_identifiers_accession"))
+
     op.drop_table("identifiers")
     with op.batch_alter_table("batch_files", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_batch_files_image_id"))
@@ -356,8 +387,10 @@ def downgrade() -> None:
         batch_op.drop_index("ix_cases_state_arrived")
         batch_op.drop_index("ix_cases_score")
         batch_op.drop_index(batch_op.f("ix_cases_owner_id"))
+        batch_op.drop_index("ix_cases_owner_score")
         batch_op.drop_index("ix_cases_owner_arrived")
         batch_op.drop_index(batch_op.f("ix_cases_group_id"))
+        batch_op.drop_index("ix_cases_group_score")
         batch_op.drop_index("ix_cases_group_arrived")
         batch_op.drop_index("ix_cases_arrived")
 
@@ -379,3 +412,5 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_audit_events_action"))
 
     op.drop_table("audit_events")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION keep_audit_entries()")

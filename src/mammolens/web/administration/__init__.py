@@ -1,0 +1,1 @@
+"""What administrators see and choose: models, their import, the audit log, the state of the system."""

@@ -1,0 +1,1 @@
+"""What is done with cases: hanging, assessments, summaries, the worklist."""

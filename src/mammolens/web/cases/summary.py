@@ -1,0 +1,125 @@
+"""What the worklist knows of a case without asking its images: written here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from mammolens.web import models_in_use
+from mammolens.web.database.tables import Assessment, Case, CaseState, Image, ImageState, Result
+
+OPEN = frozenset({ImageState.QUEUED, ImageState.RUNNING})
+"""States of an image that is still on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What counts for one image: the answer of the model in use, else the newest.
+
+    Attributes
+    ----------
+    probability, threshold : float
+        0 to 1.
+    label : {"benign", "malignant"}
+    """
+
+    probability: float
+    threshold: float
+    label: str
+
+
+def refresh(session: Session, case_id: str) -> None:
+    """Bring a case's state, score, label, count of images and assessments up to date.
+
+    To be called in the transaction that changed an image, a result or an assessment; it locks the case's row first,
+    so that of two images that end at the same time the later one sees the other's end.
+
+    Parameters
+    ----------
+    session : Session
+        A transaction.
+    case_id : str
+        A case that has been deleted meanwhile is passed over.
+    """
+    session.flush()
+    case = session.scalar(select(Case).where(Case.id == case_id).with_for_update())
+    if case is None:
+        return
+    states = session.scalars(select(Image.state).where(Image.case_id == case_id)).all()
+    counted = list(answers(session, [case_id]).values())
+    case.images_count = len(states)
+    case.state = state_of(states)
+    case.score = max((answer.probability for answer in counted), default=None)
+    case.label = _label(counted)
+    _refresh_assessments(session, case)
+    session.flush()
+
+
+def refresh_answered_by(session: Session, model_sha256: str) -> int:
+    """Bring all cases up to date that a model has answered; to be called when it comes into use.
+
+    Returns
+    -------
+    int
+        How many cases.
+    """
+    ids = session.scalars(
+        select(Image.case_id).join(Result).where(Result.model_sha256 == model_sha256).distinct().order_by(Image.case_id)
+    ).all()
+    for case_id in ids:
+        refresh(session, case_id)
+    return len(ids)
+
+
+def state_of(states: Iterable[ImageState]) -> CaseState:
+    """Where a case stands, by its images' states."""
+    found = set(states)
+    if found & OPEN:
+        return CaseState.WAITING
+    return CaseState.ANSWERED if ImageState.ANSWERED in found else CaseState.REFUSED
+
+
+def answers(session: Session, case_ids: Sequence[str]) -> dict[str, Answer]:
+    """Find what counts for each answered image of some cases.
+
+    Returns
+    -------
+    dict
+        From an image's identifier.
+    """
+    in_use = models_in_use.current(session).sha256
+    rows = session.execute(
+        select(Result.image_id, Result.probability, Result.threshold, Result.label)
+        .join(Image)
+        .where(Image.case_id.in_(case_ids))
+        .order_by(Result.model_sha256 == in_use, Result.created, Result.id)
+    )
+    return {image: Answer(probability, threshold, label) for image, probability, threshold, label in rows}
+
+
+def _label(counted: Sequence[Answer]) -> str | None:
+    if not counted:
+        return None
+    return "malignant" if any(answer.label == "malignant" for answer in counted) else "benign"
+
+
+def _refresh_assessments(session: Session, case: Case) -> None:
+    """Take over the newest assessment, and the highest category of those in force: the newest of each breast."""
+    place = func.row_number().over(
+        partition_by=Assessment.laterality, order_by=(Assessment.created.desc(), Assessment.id.desc())
+    )
+    ranked = select(Assessment.birads, Assessment.created, Assessment.reader_id, place.label("place")).where(
+        Assessment.case_id == case.id
+    )
+    newest = ranked.subquery()
+    rows = session.execute(
+        select(newest.c.birads, newest.c.created, newest.c.reader_id)
+        .where(newest.c.place == 1)
+        .order_by(newest.c.created.desc())
+    ).all()
+    case.assessed = rows[0].created if rows else None
+    case.assessor_id = rows[0].reader_id if rows else None
+    case.birads = max((row.birads for row in rows), default=None)

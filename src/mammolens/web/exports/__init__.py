@@ -1,0 +1,1 @@
+"""A case to take away: one document, as JSON and as PDF."""

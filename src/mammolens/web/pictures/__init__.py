@@ -1,0 +1,1 @@
+"""Pictures to look at and to take away: resolutions and tiles, previews, overlays, heat maps."""

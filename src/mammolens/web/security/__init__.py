@@ -1,0 +1,1 @@
+"""Who somebody is, and what the application does before any view runs."""

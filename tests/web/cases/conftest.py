@@ -1,0 +1,70 @@
+"""Examinations with answers, for the tests of cases and their pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from mammolens.web import models_in_use
+from mammolens.web.app import Services
+from mammolens.web.cases import summary
+from mammolens.web.database.tables import Case, Identifier, Image, ImageState, Result, new_id
+
+
+@pytest.fixture
+def make_case(services: Services) -> Callable[..., Case]:
+    """Make a case: its owner, ``{"R CC": probability or None, …}``, threshold 0.5, the model in use, no pixels."""
+
+    def make(owner: Any, answers: dict[str, float | None], model: str | None = None, **result: Any) -> Case:
+        with services.database.session() as session:
+            sha256 = model or models_in_use.current(session).sha256
+            number = (session.scalar(select(func.max(Case.number))) or 1000) + 1
+            case = Case(number=number, owner_id=owner.id, group_id=owner.group_id, examination=new_id())
+            session.add(case)
+            session.flush()
+            for name, probability in answers.items():
+                side, _, view = name.partition(" ")
+                image = Image(
+                    case_id=case.id,
+                    sha256=new_id() * 2,
+                    bytes=1,
+                    kind="dicom",
+                    state=ImageState.QUEUED if probability is None else ImageState.ANSWERED,
+                    laterality=side if side in ("L", "R", "B") else None,
+                    view=view or None,
+                    rows=100,
+                    columns=80,
+                    spacing_row_mm=0.1,
+                    spacing_column_mm=0.1,
+                    spacing_origin="imager",
+                )
+                session.add(image)
+                session.flush()
+                session.add(Identifier(image_id=image.id, file_name="a.dcm", patient_id="P-77"))
+                if probability is not None:
+                    session.add(_answer(image.id, sha256, probability, side, result))
+            summary.refresh(session, case.id)
+        return case
+
+    return make
+
+
+def _answer(image_id: str, sha256: str, probability: float, side: str, more: dict[str, Any]) -> Result:
+    values: dict[str, Any] = {
+        "model_name": "m",
+        "model_version": "1",
+        "model_sha256": sha256,
+        "probability": probability,
+        "logit": 0.0,
+        "threshold": 0.5,
+        "label": "malignant" if probability >= 0.5 else "benign",
+        "confidence": max(probability, 1 - probability),
+        "regions": [{"box": [10, 20, 40, 60], "centre": [25, 40], "score": 0.75}],
+        "notices": [],
+        "geometry": {"box": [0, 0, 80, 100], "mirrored": side == "R", "size": [8, 6]},
+        "timing_ms": {},
+    }
+    return Result(image_id=image_id, **(values | more))
