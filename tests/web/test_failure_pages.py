@@ -72,7 +72,8 @@ def test_every_error_of_the_tree_has_a_status_that_is_a_failure() -> None:
     kinds = [errors.MammolensError]
     for kind in kinds:
         kinds.extend(kind.__subclasses__())
-    assert {status_of(kind("m")) for kind in kinds} <= {400, 401, 403, 404, 409, 413, 422, 500, 503, 507}
+    ours = {status_of(kind("m")) for kind in kinds if kind.__module__ == errors.__name__}
+    assert ours <= {400, 401, 403, 404, 409, 413, 422, 500, 503, 507}
 
 
 def test_unforeseen_error_gives_a_number_that_stands_in_the_log(

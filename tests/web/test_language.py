@@ -96,6 +96,9 @@ def test_every_notice_of_the_library_has_its_sentence() -> None:
 
 def test_templates_hold_no_word_outside_the_catalogue() -> None:
     names = {
+        "Inferno",
+        "Cividis",
+        "Enter",
         "Mammolens",
         "Python",
         "GiB",

@@ -76,5 +76,7 @@ def test_stylesheets_name_no_colour_but_by_token() -> None:
         if path.name == "base.css":
             css = re.sub(r'(:root,\s*)?\[data-theme="\w+"\] \{.*?\n\}', "", css, flags=re.DOTALL)
         found = re.findall(r"#[0-9a-fA-F]{3,8}\b|\b(?:oklch|rgb|rgba|hsl)\([^)]*\)", css)
-        coloured = [one for one in found if not re.fullmatch(r"#000|#fff|oklch\([\d.]+% 0 0\)", one)]
+        coloured = [
+            one for one in found if not re.fullmatch(r"#000|#fff|oklch\([\d.]+% 0 0\)|rgb\(0 0 0 / [\d.]+\)", one)
+        ]
         assert coloured == [], path.name

@@ -122,6 +122,7 @@ api_v1.retry_job                  upload     owned
 ROWS = {row[0]: (Permission(row[1]), row[2] == "owned") for row in map(str.split, TABLE.strip().splitlines())}
 BODIES = {
     "assessments.write": {"laterality": "L", "birads": "2", "agrees": "", "comment": ""},
+    "api_v1.assess": {"laterality": "L", "birads": 2},
     "uploads.known": {"hashes": {}},
 }
 

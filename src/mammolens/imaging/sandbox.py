@@ -229,18 +229,11 @@ class DecodePool:
         return self._run(self._job("render", source, options), lambda _header, picture, _trailer: picture)
 
     def identify(self, source: Path | str | bytes, options: ReadOptions | None = None) -> Identity:
-        """Read who and what a DICOM file is of in a bounded child; takes what `read` takes.
+        """Read who and what a DICOM file is of in a bounded child; takes and raises what `read` does.
 
         Returns
         -------
         Identity
-
-        Raises
-        ------
-        InputError
-            As `mammolens.imaging.identity.read_identity`, and as the table of this module says.
-        ConfigurationError
-            If the pool is closed.
         """
         from mammolens.imaging import wire
         from mammolens.imaging.options import ReadOptions
@@ -254,13 +247,7 @@ class DecodePool:
         return self._run(self._job("identify", source, options), wire.identity_from)
 
     def view(self, source: Path | str | bytes, options: ReadOptions | None = None) -> Viewable:
-        """Decode a whole picture for a viewer in a bounded child.
-
-        Parameters
-        ----------
-        source : path or bytes
-            A file, or its content.
-        options : ReadOptions, optional
+        """Decode a whole picture for a viewer in a bounded child; takes what `read` takes.
 
         Returns
         -------

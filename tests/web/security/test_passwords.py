@@ -6,7 +6,7 @@ import hashlib
 import re
 
 import pytest
-from argon2 import extract_parameters
+from argon2 import PasswordHasher, extract_parameters
 
 from mammolens.errors import InternalError, RequestInvalid
 from mammolens.web.security import passwords
@@ -67,3 +67,20 @@ def test_damaged_hash_is_an_error_and_no_wrong_password() -> None:
 def test_password_over_the_limit_is_not_hashed_whole(cheap_argon2: None) -> None:
     stored = passwords.hash_password("x" * 300)
     assert not passwords.verify_password(stored, "x" * 300)
+
+
+def test_hash_for_unknown_names_is_ready_before_the_first_of_them(
+    cheap_argon2: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    class Counting(PasswordHasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            made.append("hash")
+            return super().hash(password, salt=salt)
+
+    monkeypatch.setattr(passwords, "HASHER", Counting(time_cost=1, memory_cost=8, parallelism=1))
+    passwords.prepare()
+    assert made == ["hash"]
+    assert not passwords.verify_password(None, "x")
+    assert made == ["hash"]

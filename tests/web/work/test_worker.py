@@ -87,6 +87,20 @@ def test_the_resolutions_follow_the_answer(
         assert set(session.scalars(select(Job.state))) == {JobState.DONE}
 
 
+def test_resolutions_wait_until_no_answer_does(
+    services: Services, worker: Worker, add_images: Add, phantom_files: dict[str, bytes]
+) -> None:
+    beside = Worker(services, "test/2", (JobKind.LEVELS,), threads=1)
+    (answered,) = add_images(services, [phantom_files["LCC.dcm"]])
+    assert worker.step()
+    (waiting,) = add_images(services, [phantom_files["RCC.dcm"]])
+    assert not beside.step()
+    with services.database.session() as session:
+        queue.cancel(session, [waiting])
+    assert beside.step()
+    assert (services.folder / "levels" / answered / "levels.json").is_file()
+
+
 def test_a_photograph_is_refused_with_its_code_and_never_tried_again(
     services: Services, worker: Worker, add_images: Add
 ) -> None:

@@ -53,7 +53,8 @@ def generate(app: Flask, prefix: str) -> dict[str, Any]:
     operations = [(rule, _operation(app, rule)) for rule in rules]
     paths: dict[str, Any] = {}
     for rule, told in operations:
-        permission: Permission = app.view_functions[rule.endpoint].permission  # type: ignore[attr-defined]
+        view: Any = app.view_functions[rule.endpoint]
+        permission: Permission = view.permission
         address = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule.removeprefix(prefix))
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             paths.setdefault(address, {})[method.lower()] = _describe(rule, told, permission)
@@ -83,7 +84,8 @@ def generate(app: Flask, prefix: str) -> dict[str, Any]:
 
 def _operation(app: Flask, rule: Rule) -> Operation:
     """Operation of a route."""
-    told: Operation = app.view_functions[rule.endpoint].operation  # type: ignore[attr-defined]
+    view: Any = app.view_functions[rule.endpoint]
+    told: Operation = view.operation
     return told
 
 
@@ -91,7 +93,7 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
     """Write down every model that goes in or out, and those that they hold."""
     known = list(operations)
     inward = {told.body for told in known if told.body is not None}
-    outward = {Problem, *(told.answer for told in known if told.answer is not None)}
+    outward: set[type[BaseModel]] = {Problem, *(told.answer for told in known if told.answer is not None)}
     outward |= {model for told in known for model in told.also.values()}
     wanted = [(model, "validation") for model in sorted(inward, key=_name)]
     wanted += [(model, "serialization") for model in sorted(outward, key=_name)]

@@ -101,7 +101,7 @@ def register(app: Flask, services: Services) -> None:
     """
     registry = CollectorRegistry()
     requests = _Requests(registry)
-    work: Collector = _Work(services)  # type: ignore[assignment]
+    work: Collector = _Work(services)
     registry.register(work)
     app.extensions[_KEY] = registry
     app.before_request(_begin)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from mammolens.errors import NotFound
@@ -149,6 +149,25 @@ def compared(session: Session, asking: Actor, everything: bool) -> Iterable[Comp
     query = _compared(asking) if everything else _compared(asking).where(_differs())
     for values in session.execute(query.execution_options(yield_per=500)):
         yield _row(values)
+
+
+def counted(session: Session, asking: Actor) -> list[tuple[int, bool | None, bool | None, int]]:
+    """Count the assessments in force of the cases somebody sees, in the database.
+
+    Returns
+    -------
+    list of (int, bool or None, bool or None, int)
+        BI-RADS category, `Compared.suspicious`, whether the reader agrees with the marks, how many.
+    """
+    suspicious = (Assessment.probability >= _threshold()).label("suspicious")
+    rows = (
+        _compared(asking).with_only_columns(Assessment.birads, suspicious, Assessment.agrees).order_by(None).subquery()
+    )
+    columns = (rows.c.birads, rows.c.suspicious, rows.c.agrees)
+    return [
+        (birads, model if model is None else bool(model), agrees, count)
+        for birads, model, agrees, count in session.execute(select(*columns, func.count()).group_by(*columns))
+    ]
 
 
 def as_csv(rows: Iterable[Compared]) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from mammolens.web.access import Actor
 from mammolens.web.cases.assessments import positive
-from mammolens.web.cases.disagreements import compared
+from mammolens.web.cases.disagreements import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,14 @@ def agreement(session: Session, asking: Actor) -> Agreement:
     cells = {(model, reader): 0 for model in (False, True) for reader in (False, True)}
     without, marks = 0, {True: 0, False: 0}
     categories = {category: [0, 0] for category in range(7)}
-    for row in compared(session, asking, True):
-        written = row.assessment
-        if written.agrees is not None:
-            marks[written.agrees] += 1
-        if row.suspicious is None:
-            without += 1
+    for birads, suspicious, agrees, count in counted(session, asking):
+        if agrees is not None:
+            marks[agrees] += count
+        if suspicious is None:
+            without += count
             continue
-        cells[row.suspicious, positive(written.birads)] += 1
-        categories[written.birads][row.suspicious] += 1
+        cells[suspicious, positive(birads)] += count
+        categories[birads][suspicious] += count
     return Agreement(
         both=cells[True, True],
         model_only=cells[True, False],

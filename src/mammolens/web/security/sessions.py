@@ -16,6 +16,16 @@ from mammolens.web.database.tables import SignIn, User, now
 
 TOUCH = dt.timedelta(seconds=30)
 """How old the time of the last request may get before it is written again: one write a session and half minute."""
+_BROWSERS = (("Firefox/", "Firefox"), ("Edg/", "Edge"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "iOS"),
+    ("iPad", "iOS"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+"""The first sign that is found names it: most browsers call themselves Chrome and Safari too."""
 KEPT = dt.timedelta(days=30)
 """How long ended sessions stay."""
 
@@ -53,6 +63,12 @@ def open_session(session: Session, user: User, agent: str, settings: Settings) -
     session.add(row)
     session.flush()
     return row, secret
+
+
+def browser_of(agent: str) -> str:
+    """Name a browser and its system by what it calls itself; "" where neither is known."""
+    named = [next((name for sign, name in table if sign in agent), "") for table in (_BROWSERS, _SYSTEMS)]
+    return " · ".join(filter(None, named))
 
 
 def find(session: Session, secret: str, settings: Settings) -> SignIn | None:

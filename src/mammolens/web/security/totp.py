@@ -87,4 +87,6 @@ def take(session: Session, key: bytes, user: User, code: str) -> bool:
 def picture(secret: str, name: str) -> str:
     """Draw the QR code that apps read, as an SVG element that needs no style; black on white in any theme."""
     address = pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name="Mammolens")
-    return segno.make(address, micro=False).svg_inline(scale=4, border=3, dark="#000", light="#fff", svgclass=None)
+    return segno.make(address, micro=False).svg_inline(
+        omitsize=True, border=3, dark="#000", light="#fff", svgclass=None
+    )

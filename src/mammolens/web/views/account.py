@@ -16,7 +16,7 @@ from mammolens.web.app import reading, services
 from mammolens.web.audit import record
 from mammolens.web.database.tables import User, now
 from mammolens.web.language import home
-from mammolens.web.security import accounts, limits, preferences, sessions, tokens, totp
+from mammolens.web.security import accounts, limits, passwords, preferences, sessions, tokens, totp
 from mammolens.web.security.front import SignedIn
 from mammolens.web.security.keys import application_key
 from mammolens.web.wording import explain
@@ -28,6 +28,7 @@ SECOND_STEP = dt.timedelta(minutes=5)
 
 def register(app: Flask) -> None:
     """Add the pages."""
+    passwords.prepare()
     app.register_blueprint(pages)
 
 
@@ -110,6 +111,7 @@ def index() -> str:
         tokens=tokens.current(reading(), user.id),
         scopes=[scope for scope in tokens.SCOPES if scope in ROLES[user.role]],
         moment=now(),
+        browser=sessions.browser_of,
         preferences=preferences.of(user),
         choices=preferences.CHOICES,
     )

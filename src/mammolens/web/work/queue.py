@@ -262,12 +262,7 @@ def sweep(session: Session) -> int:
 def cancel(session: Session, image_ids: Iterable[str]) -> int:
     """Take the jobs of images out of the queue; one in work ends without a result.
 
-    Images that wait for an answer become CANCELLED; those that have one keep it.
-
-    Returns
-    -------
-    int
-        How many images were cancelled.
+    Images that wait for an answer become CANCELLED, and are counted; those that have one keep it.
     """
     open_states = (ImageState.QUEUED, ImageState.RUNNING)
     wanted = session.scalars(select(Image.id).where(Image.id.in_(list(image_ids)), Image.state.in_(open_states))).all()
@@ -297,10 +292,9 @@ def retry(session: Session, image_id: str) -> Job:
     CaseConflict
         If it stands otherwise: a refused file stays refused, an answer stays.
     """
-    again = (ImageState.FAILED, ImageState.CANCELLED)
     case_id = session.scalar(
         update(Image)
-        .where(Image.id == image_id, Image.state.in_(again))
+        .where(Image.id == image_id, Image.state.in_((ImageState.FAILED, ImageState.CANCELLED)))
         .values(state=ImageState.QUEUED, error_code=None, error_message=None)
         .returning(Image.case_id)
         .execution_options(synchronize_session="fetch")

@@ -145,7 +145,7 @@ class Worker:
         """
         database = self._services.database
         with database.reading() as session:
-            if not queue.waiting(session, self._kinds):
+            if not queue.waiting(session, self._kinds) or self._yields(session):
                 return False
         with database.session() as session:
             lease = queue.claim(session, self._name, self._kinds)
@@ -162,6 +162,10 @@ class Worker:
                 deletion.remove_pictures_of_none(self._services, lease.image_id)
         _log.info("%s %s: %s, %.0f ms.", lease.kind, lease.image_id, outcome, 1e3 * (time.perf_counter() - began))
         return True
+
+    def _yields(self, session: Session) -> bool:
+        """Whether answers wait, which come first: whoever opens a case meanwhile has its tiles made on demand."""
+        return JobKind.ANSWER not in self._kinds and queue.waiting(session, (JobKind.ANSWER,))
 
     def _carry_out(self, lease: queue.Lease, image: Image) -> str:
         try:
