@@ -96,9 +96,40 @@ def make_clients(home: Path, count: int) -> tuple[Services, list[str]]:
     return services, made
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An application that is served.
+
+    Attributes
+    ----------
+    address : str
+    pid : int
+        Of the server; its workers and their decoding processes are its descendants.
+    """
+
+    address: str
+    pid: int
+
+    def processor_ms(self) -> float:
+        """Processor time of the server and all that it started, those that have ended among them; milliseconds."""
+        parents: dict[int, int] = {}
+        ticks: dict[int, int] = {}
+        for place in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = place.read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended since
+                continue
+            pid = int(place.parent.name)
+            parents[pid], ticks[pid] = int(fields[1]), sum(map(int, fields[11:15]))
+        own = {self.pid}
+        while more := {pid for pid, parent in parents.items() if parent in own} - own:
+            own |= more
+        return 1e3 * sum(ticks.get(pid, 0) for pid in own) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def served(home: Path, *options: str) -> Iterator[str]:
-    """Serve a home; gives the address when it listens, and stops it at the end."""
+def served(home: Path, *options: str) -> Iterator[Running]:
+    """Serve a home; gives what runs when it listens, and stops it at the end."""
     log = home / "serve.log"
     environment = {**os.environ, "MAMMOLENS_HOME": str(home)}
     command = [sys.executable, "-m", "mammolens", "serve", "--port", "0", *options]
@@ -110,7 +141,7 @@ def served(home: Path, *options: str) -> Iterator[str]:
             if server.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the application did not start:\n{log.read_text('utf-8')}")
             time.sleep(0.1)
-        yield log.read_text("utf-8").split("Mammolens is at ")[1].split(",")[0]
+        yield Running(log.read_text("utf-8").split("Mammolens is at ")[1].split(",")[0], server.pid)
     finally:
         server.terminate()
         server.wait(120)

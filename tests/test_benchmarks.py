@@ -59,6 +59,18 @@ def test_engines_are_held_against_each_other_and_against_the_floor(tmp_path: Pat
     assert measured["peak_kib"] >= measured["before_kib"]
 
 
+def test_the_worklist_is_measured_page_by_page(tmp_path: Path) -> None:
+    pytest.importorskip("flask", reason="the web application is not installed")
+    done = run("web", "--quick", "--only", "worklist", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "## The worklist with 10,000 cases, 40,000 pictures" in done.stdout
+    part = json.loads((tmp_path / "web.json").read_text(encoding="utf-8"))["parts"]["worklist"]
+    assert part["cases"] == 10_000
+    assert {"first page", "by suspicion", "a page far down", "search by number"} <= part["pages_ms"].keys()
+    assert all(len(values) == 5 and min(values) > 0.0 for values in part["pages_ms"].values())
+    assert part["processor_ms"].keys() == part["pages_ms"].keys()
+
+
 def test_a_part_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     done = run("--only", "no-such-part", "--output", str(tmp_path / "none"))
     assert done.returncode == 2

@@ -89,6 +89,16 @@ def drawn_pictures(page: Page) -> list[str]:
     return list(page.locator(".cell-canvas").evaluate_all("all => all.map((canvas) => canvas.toDataURL())"))
 
 
+def settle(page: Page) -> None:
+    """Wait until nothing more is drawn: all tiles have come."""
+    before: list[str] = []
+    for _ in range(60):
+        page.wait_for_timeout(700)
+        if before == (before := drawn_pictures(page)):
+            return
+    raise AssertionError("the pictures never came to rest")
+
+
 def note(page: Page) -> str:
     return page.locator(".cell [data-note]").first.text_content() or ""
 
@@ -203,7 +213,7 @@ def open_the_case(page: Page, looker: Looker) -> str:
     row.locator("a").first.click()
     expect(page.locator(".cell.is-open")).to_have_count(4, timeout=PATIENCE)
     expect(page.locator(".score-number")).to_have_text(re.compile(r"^0\.\d\d$"))
-    page.wait_for_timeout(500)
+    settle(page)
     looker.look("case")
     return page.url
 

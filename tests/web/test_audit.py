@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from typer.testing import CliRunner
 
 from mammolens.cli.main import app as command_line
@@ -142,3 +143,27 @@ def test_command_tells_whole_broken_and_cut_off_apart(five: Any, monkeypatch: py
         assert "entry 2" in broken.stderr
     finally:
         settings.cache_clear()
+
+
+@pytest.mark.slow
+def test_chain_holds_on_postgresql_with_many_writers_and_is_only_added_to(
+    postgres: Any, make_services: Callable[..., Any]
+) -> None:
+    services = make_services(database_url=postgres.new_database())
+
+    def write() -> None:
+        for _ in range(10):
+            with services.database.session() as session:
+                audit.record(session, "system", "swept", "jobs")
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = verified(services)
+    assert (found.entries, found.broken) == (40, None)
+    for statement in ("UPDATE audit_events SET actor = 'x'", "DELETE FROM audit_events", "TRUNCATE audit_events"):
+        with pytest.raises(DBAPIError, match="audit entries are only added"), services.database.session() as session:
+            session.execute(text(statement))
+    assert verified(services) == found

@@ -250,3 +250,13 @@ def test_an_error_is_explained_in_the_readers_language(app: Flask) -> None:
         assert explain(unknown).startswith("Ein Wert passt nicht.")
     with app.test_request_context("/", headers={"Accept-Language": "en"}):
         assert explain(unknown) == unknown.message
+
+
+@pytest.mark.parametrize("code", ["en", "de"])
+def test_a_refused_file_is_explained_without_the_command_lines_advice(app: Flask, code: str) -> None:
+    error = errors.WrongModality("The header says that this is no mammogram. Give one; --any-modality reads it.")
+    with app.test_request_context("/", headers={"Accept-Language": code}):
+        told = explain(error)
+        assert told == str(ERRORS["wrong-modality"])
+    assert "--any-modality" not in told
+    assert told.startswith({"en": "Not a mammogram", "de": "Keine Mammographie"}[code])

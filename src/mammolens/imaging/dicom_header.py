@@ -26,7 +26,6 @@ _MOST_FRAMES = 1 << 20
 _COLOUR_SPACES = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422")
 _CODESTREAM_COLOUR_SPACES = ("YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB")
 _MOST_SPACING_MM = 10.0
-_WINDOW_NAMES = {"NORMAL": "normal", "HARDER": "harder", "SOFTER": "softer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +157,6 @@ def read_header(file: DicomFile, frame: int | None = None) -> DicomHeader:
             burned_in=_text(data, "BurnedInAnnotation") == "YES",
             lossy=_text(data, "LossyImageCompression") == "01",
         )
-
-
-def window_names(data: Dataset) -> tuple[str, ...]:
-    """Codes of the window explanations: ``normal``, ``harder``, ``softer``; empty for any other text, which is free."""
-    texts = (str(value).strip("\x00 ").upper() for value in _list(_value(data, "WindowCenterWidthExplanation")))
-    return tuple(_WINDOW_NAMES.get(text, "") for text in texts)
 
 
 def _value(data: Dataset, keyword: str) -> object:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mammolens.errors import InputError, MalformedFile
-from mammolens.imaging.boundary import translated, unwarned
+from mammolens.errors import InputError
+from mammolens.imaging.boundary import unwarned
 from mammolens.imaging.breast import is_negative
-from mammolens.imaging.dicom_file import MALFORMED, open_dicom
-from mammolens.imaging.dicom_header import DicomHeader, read_header, window_names
+from mammolens.imaging.dicom_file import DicomFile, open_dicom
+from mammolens.imaging.dicom_header import DicomHeader, read_header
 from mammolens.imaging.dicom_pixels import StoredFrame, decode_frame, grey
 from mammolens.imaging.options import ReadOptions
 from mammolens.imaging.raster import read_jpeg, read_png
@@ -33,6 +33,9 @@ _HEAD = 256
 _TOP = 0xFFFF
 _STEP_WIDTH = 1e-6
 """Width of a window that is a step: LINEAR of width 1."""
+
+_EXPLANATION = 0x00281055
+_NAMES = {"NORMAL": "normal", "HARDER": "harder", "SOFTER": "softer"}
 
 Line = tuple[float, float]
 """``(slope, intercept)`` from grey values to modality values."""
@@ -66,8 +69,7 @@ def read_viewable(source: Path | str | bytes, options: ReadOptions | None = None
         return Viewable(pixels, None, (), negative)
     file = open_dicom(data, options.limits)
     header = read_header(file, options.frame)
-    with translated(MalformedFile, MALFORMED), unwarned():
-        names = window_names(file.dataset)
+    names = _window_names(file)
     form = header.format
     index = form.frames // 2 if options.frame is None else options.frame
     if index >= form.frames:
@@ -107,6 +109,18 @@ def _sixteen_bits(values: NDArray[Any], line: Line | None) -> tuple[NDArray[np.u
         pixels = top - pixels
         line = None if line is None else (-line[0], line[1] + line[0] * float(top))
     return np.ascontiguousarray(pixels), line, negative
+
+
+def _window_names(file: DicomFile) -> tuple[str, ...]:
+    """Codes of the window explanations; empty for any other text, which is free and may say anything.
+
+    One that breaks its VR's rules counts as none: the picture can be shown without it.
+    """
+    with unwarned(), suppress(ValueError, TypeError, AttributeError, LookupError, NotImplementedError, OverflowError):
+        value = getattr(file.dataset.get(_EXPLANATION), "value", None)
+        texts = [value] if isinstance(value, str) else list(value or ())
+        return tuple(_NAMES.get(str(text).strip("\x00 ").upper(), "") for text in texts)
+    return ()
 
 
 def _windows(header: DicomHeader, names: tuple[str, ...], line: Line) -> Iterator[Preset]:

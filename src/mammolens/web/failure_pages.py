@@ -131,7 +131,8 @@ def _document(error: MammolensError, status: int, number: str) -> Response:
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": error.message,
+        # A program reads English; a script of ours shows it to a person.
+        "detail": error.message if request.path.startswith("/api/") else explain(error),
         "code": error.code,
     }
     if number:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flask_babel import get_locale, gettext, lazy_gettext
 
-from mammolens.errors import MammolensError
+from mammolens.errors import InputError, MammolensError, TooLarge
 
 ERRORS = {
     "mammolens-error": lazy_gettext("This did not work. Try again; if it stays so, tell your administrator."),
@@ -109,7 +109,12 @@ def words(code: str) -> str:
 
 
 def explain(error: MammolensError) -> str:
-    """Say an error in the reader's language: its own message where that is known in it, else its code's sentence."""
+    """Say an error in the reader's language: its own message where that is known in it, else its code's sentence.
+
+    Of a file that gets no answer always the sentence: the library's message advises who works on a command line.
+    """
+    if isinstance(error, InputError) and not isinstance(error, TooLarge):
+        return words(error.code)
     if str(get_locale() or "en") == "en":
         return error.message
     own = gettext(error.message) if "%" not in error.message else error.message

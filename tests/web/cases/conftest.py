@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +11,10 @@ import pytest
 from sqlalchemy import func, select
 
 from mammolens.web import models_in_use
+from mammolens.web.access import ROLES, Actor
 from mammolens.web.app import Services
 from mammolens.web.cases import summary
-from mammolens.web.database.tables import Case, Identifier, Image, ImageState, Result, new_id
+from mammolens.web.database.tables import Case, CaseState, Identifier, Image, ImageState, Result, Role, new_id, now
 
 
 @pytest.fixture
@@ -68,3 +71,51 @@ def _answer(image_id: str, sha256: str, probability: float, side: str, more: dic
         "timing_ms": {},
     }
     return Result(image_id=image_id, **(values | more))
+
+
+def actor_of(person: Any) -> Actor:
+    return Actor(person.id, person.name, person.role, person.group_id, ROLES[person.role])
+
+
+@pytest.fixture
+def ward(people: Callable[..., Any]) -> dict[str, Actor]:
+    """Two of one group, one of another, one of none, one who administers."""
+    return {
+        "anna": actor_of(people("anna", Role.READER, "ward")),
+        "bert": actor_of(people("bert", Role.READER, "ward")),
+        "carl": actor_of(people("carl", Role.READER, "clinic")),
+        "dora": actor_of(people("dora", Role.VIEWER)),
+        "root": actor_of(people("root", Role.ADMINISTRATOR)),
+    }
+
+
+@pytest.fixture
+def ward_cases(services: Services, ward: dict[str, Actor]) -> list[str]:
+    """120 cases, some of one moment, some of one score, of four owners; oldest first."""
+    rng = random.Random(4)
+    start = now() - dt.timedelta(days=3)
+    owners = [ward[name] for name in ("anna", "bert", "carl", "dora")]
+    made = []
+    with services.database.session() as session:
+        for number in range(120):
+            owner = rng.choice(owners)
+            state = rng.choice(list(CaseState))
+            case = Case(
+                number=1001 + number,
+                owner_id=owner.user_id,
+                group_id=owner.group_id,
+                examination=new_id(),
+                arrived=start + dt.timedelta(minutes=number // 3),
+                state=state,
+                score=rng.choice([0.1, 0.25, rng.random()]) if state is CaseState.ANSWERED else None,
+                assessor_id=rng.choice([None, ward["anna"].user_id, ward["bert"].user_id]),
+            )
+            case.assessed = now() if case.assessor_id else None
+            session.add(case)
+            session.flush()
+            made.append(case.id)
+            image = Image(case_id=case.id, sha256=new_id() * 2, bytes=1, kind="dicom", state=ImageState.ANSWERED)
+            session.add(image)
+            session.flush()
+            session.add(Identifier(image_id=image.id, patient_id=f"P-{number // 2}", accession=f"ACC{number}"))
+    return made

@@ -26,6 +26,14 @@ from mammolens.web.database.tables import (
 OLD, NEW = "0" * 64, "1" * 64
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def services(request: pytest.FixtureRequest, make_services: Callable[..., Services]) -> Services:
+    """Services over each kind of database."""
+    if request.param == "sqlite":
+        return make_services()
+    return make_services(database_url=request.getfixturevalue("postgres").new_database())
+
+
 @pytest.fixture
 def case_id(services: Services, people: Callable[..., Any]) -> str:
     owner = people("owner")
@@ -121,7 +129,7 @@ def test_switching_the_model_brings_its_answers_back(services: Services, case_id
     use(services, OLD)
     with services.database.session() as session:
         assert models_in_use.current(session).sha256 == OLD
-        assert summary.refresh_answered_by(session, OLD) == 1
+        summary.refresh(session, case_id)
     assert (read(services, case_id).score, read(services, case_id).label) == (0.3, "benign")
 
 

@@ -193,7 +193,7 @@ def test_pdf_report_says_the_same(client: Any, case_id: str) -> None:
     for part in (
         "Case A-1043",
         "0.62",
-        "No breast was found.",
+        "no breast found",
         "A warning & <b>more</b>.",
         "<para>a & b",
         "10 × 30 mm",
@@ -206,6 +206,15 @@ def test_pdf_report_says_the_same(client: Any, case_id: str) -> None:
     assert NAME in named
 
 
+def test_pdf_speaks_the_language_of_who_asks(client: Any, case_id: str) -> None:
+    response = client.get(f"/cases/{case_id}/report.pdf", headers={"Accept-Language": "de"})
+    text = text_of(response.data)
+    for english in ("Case A-1043", "Research use only", "no breast found", "Assessments", "above", "page 1"):
+        assert english not in text
+    assert "A-1043" in text
+    assert b"/Lang (de)" in response.data
+
+
 def test_pdf_holds_the_pictures_and_names_nobody_in_its_description(client: Any, case_id: str) -> None:
     content = client.get(f"/cases/{case_id}/report.pdf?identifiers=yes").data
     assert content.count(b"/DCTDecode") == 2
@@ -213,7 +222,7 @@ def test_pdf_holds_the_pictures_and_names_nobody_in_its_description(client: Any,
     assert NAME.encode() not in content
 
 
-def test_pdf_speaks_the_language_of_letters_it_has(client: Any, services: Services, case_id: str) -> None:
+def test_letters_that_the_font_lacks_are_marked_and_told(client: Any, services: Services, case_id: str) -> None:
     with services.database.session() as session:
         for row in session.scalars(select(Identifier)):
             row.patient_name = "山田^Ελένη"

@@ -134,16 +134,14 @@ def test_a_bomb_is_refused_by_its_header_within_two_seconds(services: Services, 
     assert everything_below(services.folder / "store") <= {services.folder / "store" / ".lock"}
 
 
-def test_a_header_that_understates_gives_no_more_than_it_says(tmp_path: Path) -> None:
+def test_a_header_that_understates_its_size_gives_nothing(tmp_path: Path) -> None:
     data = bytearray(zipped({"1.png": b"\x89PNG\r\n\x1a\n" + bytes(100_000)}))
     for mark, at in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
         struct.pack_into("<L", data, data.index(mark) + at, 1000)
     with opened(tmp_path, bytes(data)) as archive:
         [entry] = archive.entries()
-        with entry.opened() as stream:
-            assert len(stream.read(1000)) <= 1000
-            with pytest.raises(MalformedFile):
-                stream.read(4096)
+        with entry.opened() as stream, pytest.raises(MalformedFile):
+            stream.read(4096)
 
 
 @pytest.mark.parametrize("limit", [Limit(2, 1 << 20), Limit(500, 150)])

@@ -46,6 +46,12 @@ def test_any_characters_and_no_rules_of_composition(password: str) -> None:
     assert passwords.verify_password(passwords.hash_password(password), password)
 
 
+def test_limits_are_told_as_they_are() -> None:
+    for password, limit in (("short", passwords.MINIMUM), ("x" * 300, passwords.MAXIMUM)):
+        with pytest.raises(RequestInvalid, match=f" {limit} characters"):
+            passwords.check_new_password(password)
+
+
 def test_random_passwords_are_good_enough_and_differ() -> None:
     drawn = {passwords.random_password() for _ in range(200)}
     assert len(drawn) == 200

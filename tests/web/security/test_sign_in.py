@@ -373,3 +373,10 @@ def test_turning_the_second_step_off_needs_the_password(client: Any, people: Any
 )  # fmt: skip
 def test_browser_is_named_in_two_words(agent: str, words: str) -> None:
     assert sessions.browser_of(agent) == words
+
+
+def test_wrong_password_is_told_in_the_readers_language(client: Any, people: Any, csrf: Any) -> None:
+    nurse = people("nurse")
+    fields = {"name": nurse.name, "password": "wrong"}
+    answer = client.post("/sign-in", data=fields, headers={**csrf(client), "Accept-Language": "de"})
+    assert "Name oder Passwort ist falsch" in answer.get_data(as_text=True)

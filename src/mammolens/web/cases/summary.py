@@ -58,22 +58,6 @@ def refresh(session: Session, case_id: str) -> None:
     session.flush()
 
 
-def refresh_answered_by(session: Session, model_sha256: str) -> int:
-    """Bring all cases up to date that a model has answered; to be called when it comes into use.
-
-    Returns
-    -------
-    int
-        How many cases.
-    """
-    ids = session.scalars(
-        select(Image.case_id).join(Result).where(Result.model_sha256 == model_sha256).distinct().order_by(Image.case_id)
-    ).all()
-    for case_id in ids:
-        refresh(session, case_id)
-    return len(ids)
-
-
 def state_of(states: Iterable[ImageState]) -> CaseState:
     """Where a case stands, by its images' states."""
     found = set(states)

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from flask_babel import get_locale
 from flask_babel import gettext as _
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
@@ -15,6 +16,7 @@ from reportlab.platypus import BaseDocTemplate, Flowable, Frame, KeepTogether, P
 from reportlab.platypus import Image as Picture
 
 from mammolens.web.exports.letters import BOLD, PLAIN, Letters
+from mammolens.web.wording import notice_words, words
 
 _MARGIN = 15 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
@@ -70,7 +72,7 @@ def pdf(document: dict[str, Any], derived: Path) -> bytes:
         author="Mammolens",
         creator=f"Mammolens {document['software']['version']}",
         subject=_("Report of a case"),
-        lang="en",
+        lang=str(get_locale() or "en"),
     )
     made.addPageTemplates(PageTemplate(frames=[frame], onPage=foot))
     made.build(story)
@@ -135,7 +137,7 @@ def _views(document: dict[str, Any], letters: Letters) -> list[Flowable]:
         answer, error = image["answer"], image["error"]
         size = f"{image['columns']} × {image['rows']}" if image["columns"] else "–"
         if answer is None:
-            said = error["message"] if error and error["message"] else _state(image["state"])
+            said = words(error["code"]) if error else _state(image["state"])
             rows.append([_view(image), size, "–", "–", said])
             continue
         model = answer["model"]
@@ -156,7 +158,7 @@ def _views(document: dict[str, Any], letters: Letters) -> list[Flowable]:
 
 def _warnings(document: dict[str, Any], letters: Letters) -> list[Flowable]:
     rows = [
-        [_view(image), notice["message"]]
+        [_view(image), notice_words(notice["code"], notice["message"])]
         for image in document["images"]
         if image["answer"] is not None
         for notice in image["answer"]["notices"]
@@ -300,14 +302,14 @@ def _label(label: str) -> str:
 
 
 def _state(state: str) -> str:
-    words = {
+    named = {
         "queued": _("waiting for its answer"),
         "running": _("being answered"),
         "refused": _("refused"),
         "failed": _("could not be answered"),
         "cancelled": _("cancelled"),
     }
-    return str(words.get(state, state))
+    return str(named.get(state, state))
 
 
 def _moment(text: str) -> str:

@@ -73,9 +73,9 @@ def check_new_password(password: str, *words: str) -> None:
     from zxcvbn import zxcvbn  # type: ignore[import-untyped]
 
     if len(password) < MINIMUM:
-        raise RequestInvalid(f"The password is too short. Take at least {MINIMUM} characters.")
+        raise RequestInvalid("The password is too short. Take at least 12 characters.")
     if len(password) > MAXIMUM:
-        raise RequestInvalid(f"The password is too long. Take at most {MAXIMUM} characters.")
+        raise RequestInvalid("The password is too long. Take at most 256 characters.")
     known = [part for word in (*words, "mammolens", "mammography") if (part := word.strip())]
     # Its time grows with the square of the length; the first 64 characters decide.
     if zxcvbn(password[:64], user_inputs=known)["score"] <= _GUESSABLE:

@@ -60,7 +60,7 @@ def make(
     if days is not None and not 1 <= days <= 3650:
         raise RequestInvalid("A token works for 1 to 3650 days.")
     if len(current(session, user.id)) >= MOST:
-        raise QuotaExceeded(f"There are {MOST} tokens already. Revoke one that is no longer needed.")
+        raise QuotaExceeded("There are 50 tokens already. Revoke one that is no longer needed.")
     token = PREFIX + secrets.token_urlsafe(32)
     row = ApiToken(
         user_id=user.id,

@@ -48,9 +48,9 @@ def check_sign_in() -> ResponseReturnValue:
     password = request.form.get("password", "")
     try:
         user = accounts.check_password(opened, request.form.get("name", ""), password)
-    except SignInRequired as error:
-        page = render_template("account/sign_in.html", next=onward, message=explain(error), ended=False)
-        return page, 401
+    except SignInRequired:
+        words = _("The name or the password is wrong, or there were too many tries. Wait a little, then try again.")
+        return render_template("account/sign_in.html", next=onward, message=words, ended=False), 401
     accounts.renew_hash(opened, user, password)
     if user.totp_confirmed:
         _forget()

@@ -14,6 +14,7 @@ from mammolens.models.bundle import CARD, load_bundle
 from mammolens.web import audit, models_in_use
 from mammolens.web.access import Actor, Permission, actor, allow, case_of, may_delete
 from mammolens.web.app import reading, services
+from mammolens.web.cases import card as model_card
 from mammolens.web.cases import page as pages
 from mammolens.web.cases import viewer, worklist
 from mammolens.web.cases.assessments import LONGEST_COMMENT
@@ -126,7 +127,9 @@ def card(model_sha256: str) -> str:
     if found is None:
         raise NotFound("There is no such model installed.")
     text = load_bundle(found.place).read(CARD).decode("utf-8", "replace")
-    return render_template("case/card.html", manifest=found.manifest, text=text)
+    return render_template(
+        "case/card.html", manifest=found.manifest, parts=model_card.parts(text), pieces=model_card.pieces
+    )
 
 
 def reason(image: Image) -> str:

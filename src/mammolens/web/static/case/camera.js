@@ -15,6 +15,9 @@ export class Camera {
     this.flip = false;
     /** Whether a person has moved it since it was fitted. */
     this.touched = false;
+    /** Source pixels of the picture, and CSS pixels of the view. */
+    this.extent = [Infinity, Infinity];
+    this.view = [0, 0];
   }
 
   /**
@@ -41,10 +44,19 @@ export class Camera {
     return [this.cx + (direction * (x - width / 2)) / this.scale, this.cy + (y - height / 2) / this.scale];
   }
 
-  /** @param {number} dx @param {number} dy on the screen */
+  /**
+   * Move, as far as a piece of the picture stays in sight.
+   *
+   * @param {number} dx on the screen
+   * @param {number} dy
+   */
   move(dx, dy) {
-    this.cx -= ((this.flip ? -1 : 1) * dx) / this.scale;
-    this.cy -= dy / this.scale;
+    const within = (value, axis) => {
+      const air = (0.45 * this.view[axis]) / this.scale;
+      return Math.min(this.extent[axis] + air, Math.max(-air, value));
+    };
+    this.cx = within(this.cx - ((this.flip ? -1 : 1) * dx) / this.scale, 0);
+    this.cy = within(this.cy - dy / this.scale, 1);
     this.touched = true;
   }
 

@@ -3,6 +3,7 @@
 import { onKey } from "../shell/keys.js";
 import { fill } from "../shell/words.js";
 import { tints } from "./heat.js";
+import { short } from "./window.js";
 
 /**
  * Wire the tools.
@@ -92,7 +93,7 @@ function listPresets(stage, select) {
     const { words } = stage;
     const options = view.info.presets.map((preset, index) => {
       const name = words[preset.name] ?? fill(words.unnamed, { number: index + 1 });
-      const figures = preset.shown ? ` (${preset.shown.centre} / ${preset.shown.width})` : ` (${words.table})`;
+      const figures = preset.shown ? ` (${short(preset.shown.centre)} / ${short(preset.shown.width)})` : ` (${words.table})`;
       return new Option(fill(words.preset, { name }) + figures, String(index));
     });
     select.replaceChildren(new Option(words.default, ""), ...options);

@@ -108,6 +108,8 @@ export class View {
       this.canvas.width = width;
       this.canvas.height = height;
       Object.assign(this.sheet, { width: width / ratio, height: height / ratio, ratio });
+      this.camera.view = [width / ratio, height / ratio];
+      this.camera.extent = [this.info.columns, this.info.rows];
       this.stage.fit(false);
     }
     this.invalidate();

@@ -78,6 +78,14 @@ function greys(info, preset, centre, width) {
 }
 
 /**
+ * A figure without more digits than mean something on a screen.
+ *
+ * @param {number} value
+ * @returns {number}
+ */
+export const short = (value) => (Math.abs(value) < 100 ? Math.round(10 * value) / 10 : Math.round(value));
+
+/**
  * Level and width in the values that a reader knows.
  *
  * @param {import("./tiles.js").Info} info
@@ -87,8 +95,8 @@ function greys(info, preset, centre, width) {
 export function numbers(info, shown) {
   const { centre, width, preset, moved } = windowOf(info, shown);
   if (preset?.shown && !moved) {
-    return { level: preset.shown.centre, width: preset.shown.width };
+    return { level: short(preset.shown.centre), width: short(preset.shown.width) };
   }
   const { slope, intercept } = info.modality ?? { slope: 1, intercept: 0 };
-  return { level: Math.round(slope * centre + intercept), width: Math.round(Math.abs(slope) * width) };
+  return { level: short(slope * centre + intercept), width: short(Math.abs(slope) * width) };
 }

@@ -139,10 +139,16 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("cases", schema=None) as batch_op:
         batch_op.create_index("ix_cases_arrived", ["arrived", "id", "state", "assessor_id"], unique=False)
-        batch_op.create_index("ix_cases_group_arrived", ["group_id", "arrived", "id", "owner_id", "state", "assessor_id"], unique=False)
-        batch_op.create_index("ix_cases_group_score", ["group_id", "score", "id", "owner_id", "state", "assessor_id"], unique=False)
+        batch_op.create_index(
+            "ix_cases_group_arrived", ["group_id", "arrived", "id", "owner_id", "state", "assessor_id"], unique=False
+        )
+        batch_op.create_index(
+            "ix_cases_group_score", ["group_id", "score", "id", "owner_id", "state", "assessor_id"], unique=False
+        )
         batch_op.create_index(batch_op.f("ix_cases_group_id"), ["group_id"], unique=False)
-        batch_op.create_index("ix_cases_owner_arrived", ["owner_id", "arrived", "id", "state", "assessor_id"], unique=False)
+        batch_op.create_index(
+            "ix_cases_owner_arrived", ["owner_id", "arrived", "id", "state", "assessor_id"], unique=False
+        )
         batch_op.create_index("ix_cases_owner_score", ["owner_id", "score", "id", "state", "assessor_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_cases_owner_id"), ["owner_id"], unique=False)
         batch_op.create_index("ix_cases_score", ["score", "id", "state", "assessor_id"], unique=False)
