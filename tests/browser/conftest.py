@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,9 +68,13 @@ def _lay_second_model(home: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served() -> Iterator[Served]:
     """Start the application on an empty home with a second model, stop it at the end."""
-    home = tmp_path_factory.mktemp("home")
+    with tempfile.TemporaryDirectory(prefix="mammolens-") as home:
+        yield from _serve(Path(home))
+
+
+def _serve(home: Path) -> Iterator[Served]:
     _lay_second_model(home)
     log = home / "serve.log"
     environment = {**os.environ, "MAMMOLENS_HOME": str(home), "MAMMOLENS_THREADS": "1"}

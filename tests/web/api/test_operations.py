@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from mammolens.web.access import Permission
 from mammolens.web.app import Services
 from mammolens.web.database.tables import Job, JobState, Role, now
 
+DOCS = Path(__file__).parents[3] / "docs"
 FIGURE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 
 
@@ -134,3 +136,24 @@ def test_every_reference_of_the_document_leads_somewhere(api_app: Flask) -> None
 def test_behind_a_prefix_the_document_says_where_the_api_is(api_app: Flask) -> None:
     told = api_app.test_client().get("/api/v1/openapi.json", base_url="http://h/imaging/").get_json()
     assert told["servers"] == [{"url": "/imaging/api/v1"}]
+
+
+def test_the_page_of_the_api_names_every_route_with_its_scope(api_app: Flask) -> None:
+    told = api_app.test_client().get("/api/v1/openapi.json").get_json()["paths"]
+    text = (DOCS / "web-api.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`(?:GET|POST|DELETE) .+?) \| (\S+) \|", text, re.MULTILINE)
+    documented = {(route, scope.strip("`")) for cell, scope in rows for route in re.findall(r"`([A-Z]+ \S+)`", cell)}
+    scopes = {
+        (f"{method.upper()} {path}", (re.findall(r"`(\w+)`", one["description"]) or ["none"])[0])
+        for path, methods in told.items()
+        for method, one in methods.items()
+    }
+    assert documented == scopes
+
+
+@pytest.mark.parametrize("name", ["tour.md", "web-api.md", "web-install.md", "web-administration.md"])
+def test_what_the_pages_link_to_is_there(name: str) -> None:
+    text = (DOCS / name).read_text(encoding="utf-8")
+    places = [place.partition("#")[0] for place in re.findall(r"\]\(([^)\s]+)\)", text) if place and "://" not in place]
+    assert [place for place in places if not (DOCS / place).exists()] == []
+    assert f"({name})" in (DOCS / "index.md").read_text(encoding="utf-8")
