@@ -4,6 +4,7 @@
 #   make test                          style, types, import order and the quick tests
 #   make test-all                      the slow tests as well, with system packages where they can be had
 #   make chaos                         the web application's workers killed 500 times in 2,000 jobs
+#   make catalogue                     the web application's words, and what lacks its translation
 #   make bench                         speed against the floor and against textbook code
 # PYTHON=/path/to/python3.11 chooses the interpreter that the environments are made with.
 
@@ -22,7 +23,7 @@ base := .venv/bin
 web := .venv-web/bin
 dev := .venv-dev/bin/python
 
-.PHONY: help demo serve chaos web-environment test test-all lint bench format base-environment dev-environment system-packages clean
+.PHONY: help demo serve chaos web-environment test test-all lint bench catalogue format base-environment dev-environment system-packages clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -48,18 +49,21 @@ lint: dev-environment
 	@echo "mypy --strict src";   $(dev) -m mypy --strict
 	@echo "lint-imports";        $(dev) -c "from importlinter.cli import lint_imports_command as main; main()" --no-logo
 
+catalogue: dev-environment
+	@$(dev) scripts/catalogue
+
 format: dev-environment
 	@$(dev) -m ruff check --fix --quiet . || true
 	@$(dev) -m ruff format .
 
 test: lint
-	@$(dev) -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(dev) -m pytest -n auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 system-packages:
 	@scripts/system-packages
 
 test-all: lint system-packages
-	@$(dev) -m pytest $(PYTEST_ARGS)
+	@$(dev) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 bench: dev-environment
 	@$(dev) -m benchmarks $(BENCH_ARGS)

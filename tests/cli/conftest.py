@@ -29,6 +29,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     from mammolens.imaging.sandbox import DecodePool
     from mammolens.inference import Predictor
 
+    fake_command_line.OPENED.clear()
     monkeypatch.setattr(Predictor, "from_bundle", fake_command_line.from_bundle)
     monkeypatch.setattr(DecodePool, "start", fake_command_line.start)
     return fake_command_line

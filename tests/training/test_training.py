@@ -93,7 +93,15 @@ def test_digest_tells_runs_apart_by_what_their_weights_depend_on(settings: confi
             "other", "efficientnet-b0", (64, 48), Path("x"), "9", ("stem", "block1", "block2"), 2, "average"
         ),
         config.DataConfig("rsna-640", Path("elsewhere")),
-        config.FitConfig(epochs=2, batch_size=8, learning_rate=1e-3, checkpoint_steps=7, watch_epochs=3, seeds=(3, 4)),
+        config.FitConfig(
+            epochs=2,
+            batch_size=8,
+            learning_rate=1e-3,
+            checkpoint_steps=7,
+            watch_epochs=3,
+            seeds=(3, 4),
+            checkpointing=True,
+        ),
         Path("there"),
     )
     assert settings.digest == same.digest == "6603a2ad7f9851b7"
@@ -101,11 +109,12 @@ def test_digest_tells_runs_apart_by_what_their_weights_depend_on(settings: confi
         changed("fit", epochs=3),
         changed("fit", low_epochs=1),
         changed("fit", low_size=(32, 32)),
+        changed("fit", precision="mixed_bfloat16"),
         changed("model", frozen=()),
         changed("model", size=(48, 64)),
         changed("data", dataset="other"),
     ]
-    assert len({settings.digest, *others}) == 7
+    assert len({settings.digest, *others}) == 8
 
 
 def test_batches_depend_on_seed_and_step_alone(
@@ -197,6 +206,7 @@ def test_configured_precision_reaches_convolutions_and_optimiser_but_no_weight(
     assert type(model.optimizer) is optimizer
 
 
+@pytest.mark.slow
 def test_configured_checkpointing_changes_no_step(
     settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
 ) -> None:

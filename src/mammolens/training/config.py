@@ -135,8 +135,11 @@ class TrainingConfig:
             content[room].pop(name)
         for name in ("name", "version", "final", "looks"):
             content["model"].pop(name)
-        for name in ("checkpoint_steps", "watch_epochs", "seeds"):
+        for name in ("checkpoint_steps", "watch_epochs", "seeds", "checkpointing"):
             content["fit"].pop(name)
+        if self.fit.precision == "float32":
+            # As before there was a choice, so that runs begun then can go on.
+            content["fit"].pop("precision")
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
