@@ -40,8 +40,8 @@ from mammolens.settings import Settings
 from mammolens.web.app import create_app, open_services
 from mammolens.web.work import service
 opened = open_services(Settings(home=Path(sys.argv[1])))
-with service._spool_into(opened.folder), service._bound("127.0.0.1", 0) as listening:
-    server = service._server(opened, listening)
+with service.spool_into(opened.folder), service.bound("127.0.0.1", 0) as listening:
+    server = service.server_of(opened, listening)
     print(listening.getsockname()[1], flush=True)
     server.run()
 """

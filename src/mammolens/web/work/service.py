@@ -59,9 +59,9 @@ def serve(
     DatabaseUnavailable
         If the database can't be reached at start.
     """
-    with _alone(services.folder), _spool_into(services.folder), _bound(host, port) as listening:
+    with _alone(services.folder), spool_into(services.folder), bound(host, port) as listening:
         belonging.ensure(services)
-        server = _server(services, listening)
+        server = server_of(services, listening)
         supervisor = Supervisor(services, workers)
         # SIGTERM ends the server's loop as SIGINT does.
         before = signal.signal(signal.SIGTERM, _interrupt)
@@ -80,8 +80,14 @@ def serve(
             supervisor.stop()
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """Listen on an address; waitress would leave its own socket open where that fails."""
+def bound(host: str, port: int) -> socket.socket:
+    """Listen on an address; waitress would leave its own socket open where that fails.
+
+    Raises
+    ------
+    ConfigurationError
+        If it can't be listened on.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=_BACKLOG)
@@ -91,7 +97,8 @@ def _bound(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _server(services: Services, listening: socket.socket) -> Any:
+def server_of(services: Services, listening: socket.socket) -> Any:
+    """Make the WSGI server of an application on a socket that listens already; its ``run`` serves until it is closed."""
     from waitress.server import create_server  # type: ignore[import-untyped]
 
     table = services.settings
@@ -132,7 +139,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _spool_into(folder: Path) -> Iterator[None]:
+def spool_into(folder: Path) -> Iterator[None]:
     """Let request bodies wait on the disk that they are for, whose free space is watched."""
     spool = folder / "incoming"
     spool.mkdir(exist_ok=True, mode=0o700)
