@@ -98,7 +98,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def server_of(services: Services, listening: socket.socket) -> Any:
-    """Make the WSGI server of an application on a socket that listens already; its ``run`` serves until it is closed."""
+    """Make the WSGI server of an application on a socket that listens; its ``run`` serves until it is closed."""
     from waitress.server import create_server  # type: ignore[import-untyped]
 
     table = services.settings
