@@ -138,5 +138,15 @@ def may_delete(asking: Actor, case: Case) -> None:
     PermissionMissing
         Unless they uploaded it or administer.
     """
-    if asking.role is not Role.ADMINISTRATOR and case.owner_id != asking.user_id:
+    if not _has_in_hand(asking, case):
         raise PermissionMissing("Only who uploaded a case, or an administrator, may delete it.")
+
+
+def may_direct(asking: Actor, case: Case) -> None:
+    """Check that somebody may cancel or repeat the work on a case that they see; raises as `may_delete`."""
+    if not _has_in_hand(asking, case):
+        raise PermissionMissing("Only who uploaded a case, or an administrator, may cancel or repeat its work.")
+
+
+def _has_in_hand(asking: Actor, case: Case) -> bool:
+    return asking.role is Role.ADMINISTRATOR or case.owner_id == asking.user_id

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from mammolens.web.access import Permission
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Assessment, AuditEvent, Image, ImageState, Job, JobState, Role
+from mammolens.web.database.tables import Assessment, AuditEvent, Image, ImageState, Job, JobState, Role, User
 
 NONE = "0" * 32
 
@@ -234,6 +234,19 @@ def test_a_job_that_waits_can_be_cancelled_and_tried_again(program: Any, examina
     with services.database.reading() as session:
         states = set(session.scalars(select(Job.state).where(Job.image_id == made["refused"])))
     assert states == {JobState.CANCELLED, JobState.QUEUED}
+
+
+def test_a_colleague_sees_a_job_and_may_not_cancel_or_repeat_it(
+    program: Any, examination: Any, services: Services
+) -> None:
+    robot, colleague = program(group="ward"), program("colleague", group="ward")
+    with services.database.reading() as session:
+        group_id = session.get_one(User, robot.user_id).group_id
+    made = examination(robot.user_id, group_id=group_id)
+    assert colleague.get(f"/jobs/{made['job']}").status_code == 200
+    for deed in ("cancel", "retry"):
+        refused = colleague.post(f"/jobs/{made['job']}/{deed}")
+        assert (refused.status_code, refused.get_json()["code"]) == (403, "permission-missing")
 
 
 def test_pages_give_every_case_once_and_only_those_one_sees(program: Any, examination: Any) -> None:

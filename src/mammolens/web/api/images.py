@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from mammolens.errors import CaseConflict, InputError, NotFound
 from mammolens.web import audit, models_in_use
-from mammolens.web.access import Permission, actor, allow, image_of
+from mammolens.web.access import Permission, actor, allow, image_of, may_direct
 from mammolens.web.api.documents import (
     Artifact,
     Artifacts,
@@ -150,7 +150,7 @@ def job(job_id: str) -> JobDocument:
 def cancel_job(job_id: str) -> JobDocument:
     """Take a job's image out of the queue; one that has come to its end stays as it is."""
     with services().database.session() as session:
-        found = _job_of(session, job_id)
+        found = _own_job_of(session, job_id)
         if queue.cancel(session, [found.image_id]) == 0:
             raise CaseConflict("This picture has come to its end already.")
         session.refresh(found)
@@ -162,8 +162,15 @@ def cancel_job(job_id: str) -> JobDocument:
 def retry_job(job_id: str) -> JobDocument:
     """Queue a job's image again; the answer names the new job."""
     with services().database.session() as session:
-        made = queue.retry(session, _job_of(session, job_id).image_id)
+        made = queue.retry(session, _own_job_of(session, job_id).image_id)
         return job_document(made, queue.ahead(session, [made.image_id]).get(made.image_id))
+
+
+def _own_job_of(session: Session, job_id: str) -> Job:
+    """Find a job that who asks may cancel or repeat."""
+    found = _job_of(session, job_id)
+    may_direct(actor(), image_of(session, actor(), found.image_id).case)
+    return found
 
 
 def _job_of(session: Session, job_id: str) -> Job:
