@@ -117,6 +117,14 @@ def test_the_error_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
     assert drawn == built
 
 
+def test_a_stored_code_becomes_the_class_of_this_tree_whatever_others_derive_from_it() -> None:
+    derived = type("Derived", (errors.InputError,), {})
+    found = errors.refusals()
+    assert found["input-error"] is errors.InputError is not derived
+    assert found["no-breast"] is errors.NoBreast
+    assert set(found.values()) == {cls for cls in error_classes() if issubclass(cls, errors.InputError)} - {derived}
+
+
 def test_every_setting_is_documented() -> None:
     table = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `MAMMOLENS_(\w+)` \|", table, re.MULTILINE))

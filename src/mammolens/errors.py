@@ -350,3 +350,21 @@ class InternalError(MammolensError):
     """Mammolens failed where it should not have; what it failed of is the error's cause."""
 
     code = "internal-error"
+
+
+def refusals() -> dict[str, type[InputError]]:
+    """Give every class of refusal by its code, so that a refusal which was told or stored becomes an error again.
+
+    Returns
+    -------
+    dict of str to type
+        The classes of this module: `InputError` and all below it.
+    """
+    found: dict[str, type[InputError]] = {}
+    pending: list[type[InputError]] = [InputError]
+    while pending:
+        kind = pending.pop()
+        if kind.__module__ == __name__:
+            found[kind.code] = kind
+        pending += kind.__subclasses__()
+    return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mammolens.errors import InputError
+from mammolens.errors import InputError, refusals
 from mammolens.imaging.channel import Header
 from mammolens.types import Breast, Mammogram, Notice, PixelSpacing
 
@@ -222,21 +222,10 @@ def error_from(header: Header) -> InputError:
     ValueError
         If there is no such code, or the message is no plain text.
     """
-    kind = _kinds().get(_text(header.get("error")))
+    kind = refusals().get(_text(header.get("error")))
     if kind is None:
         raise ValueError("no such error")
     return kind(_text(header.get("message")))
-
-
-def _kinds() -> dict[str, type[InputError]]:
-    """Every class of refusal by its code."""
-    found: dict[str, type[InputError]] = {}
-    pending: list[type[InputError]] = [InputError]
-    while pending:
-        kind = pending.pop()
-        found[kind.code] = kind
-        pending += kind.__subclasses__()
-    return found
 
 
 def _whole(value: object) -> int:
