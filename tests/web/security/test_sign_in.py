@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import re
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy import event, select
 
 from mammolens.web.database.tables import AuditEvent, Role, SignIn, User
 from mammolens.web.security import lockout, passwords, sessions
+from mammolens.web.views import account
 
 
 def rows(services: Any, kind: Any) -> list[Any]:
@@ -322,6 +324,22 @@ def test_second_step_asks_for_a_code_and_takes_each_once(
     assert browser.get("/account").status_code == 200
     assert send(second, "/sign-in/code", code=code).status_code == 401
     assert second.get("/account").status_code == 401
+
+
+def test_the_wait_for_a_code_ends_after_five_minutes(
+    app: Any, client: Any, people: Any, sign_in: Any, send: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nurse = people("nurse")
+    sign_in(client, nurse)
+    telephone = turn_on(client, nurse, send)
+    browser = app.test_client()
+    sign_in(browser, nurse)
+    assert browser.get("/sign-in/code").status_code == 200
+    late = account.now() + dt.timedelta(minutes=5, seconds=1)
+    monkeypatch.setattr(account, "now", lambda: late)
+    assert browser.get("/sign-in/code").location == "/sign-in"
+    assert send(browser, "/sign-in/code", code=telephone.now()).status_code != 200
+    assert browser.get("/account").status_code == 401
 
 
 def test_right_password_does_not_reset_the_count_of_wrong_codes(
