@@ -28,7 +28,8 @@ from benchmarks.measure import against, table
 from benchmarks.web_served import Client, make_clients, served
 from mammolens.models.bundle import load_bundle
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Case, Image, Result, User, new_id, now
+from mammolens.web.database.columns import new_id, now
+from mammolens.web.database.tables import Case, Image, Result, User
 
 USERS = 8
 _POLL_SECONDS = 0.02

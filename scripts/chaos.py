@@ -29,7 +29,8 @@ from mammolens.imaging.png import encode_png
 from mammolens.inference.predictor import Predictor
 from mammolens.settings import Settings
 from mammolens.web.app import Services, open_services
-from mammolens.web.database.tables import Case, Image, Job, JobKind, JobState, Result, Role, User, new_id
+from mammolens.web.database.columns import new_id
+from mammolens.web.database.tables import Case, Image, Job, JobKind, JobState, Result, Role, User
 from mammolens.web.store import Store
 from mammolens.web.work import queue
 from mammolens.web.work.supervisor import Supervisor

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
-from mammolens.web.database.tables import new_id
+from mammolens.web.database.columns import new_id
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from mammolens import errors
 from mammolens.errors import MammolensError, RequestInvalid
 from mammolens.web import catalogues, language
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Role, User, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Role, User
 from mammolens.web.wording import ERRORS, NOTICES, explain
 
 OTHERS = [code for code in language.LANGUAGES if code != "en"]

@@ -18,7 +18,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from mammolens.errors import InternalError
-from mammolens.web.database.tables import AuditEvent, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import AuditEvent
 
 FIRST = "0" * 64
 """What stands for the hash before the first entry."""

@@ -15,7 +15,8 @@ import mammolens
 from mammolens.errors import RequestInvalid
 from mammolens.web.access import Actor, Permission, allow
 from mammolens.web.app import services
-from mammolens.web.database.tables import User, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import User
 from mammolens.web.security.preferences import keep
 from mammolens.web.wording import explain as explain
 from mammolens.web.wording import notice_words as notice_words

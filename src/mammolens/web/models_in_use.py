@@ -19,7 +19,8 @@ from mammolens.errors import BundleError, BundleInvalid, BundleNotFound, BundleT
 from mammolens.models import manifest as manifests
 from mammolens.models.bundle import DEFAULT, MANIFEST, ModelBundle, find, installed, load_bundle
 from mammolens.models.manifest import Manifest
-from mammolens.web.database.tables import ModelUse, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import ModelUse
 
 SYSTEM = "system"
 """Who chose the first model."""

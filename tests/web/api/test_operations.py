@@ -13,7 +13,8 @@ from flask import Flask
 from mammolens.errors import DatabaseUnavailable
 from mammolens.web.access import Permission
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Job, JobState, Role, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Job, JobState, Role
 
 DOCS = Path(__file__).parents[3] / "docs"
 FIGURE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")

@@ -14,7 +14,8 @@ from mammolens.web import models_in_use
 from mammolens.web.access import ROLES, Actor
 from mammolens.web.app import Services
 from mammolens.web.cases import summary
-from mammolens.web.database.tables import Case, CaseState, Identifier, Image, ImageState, Result, Role, new_id, now
+from mammolens.web.database.columns import new_id, now
+from mammolens.web.database.tables import Case, CaseState, Identifier, Image, ImageState, Result, Role
 
 
 @pytest.fixture

@@ -11,17 +11,8 @@ import pytest
 from mammolens.web import models_in_use
 from mammolens.web.app import Services
 from mammolens.web.cases import summary
-from mammolens.web.database.tables import (
-    Assessment,
-    Case,
-    CaseState,
-    Image,
-    ImageState,
-    ModelUse,
-    Result,
-    new_id,
-    now,
-)
+from mammolens.web.database.columns import new_id, now
+from mammolens.web.database.tables import Assessment, Case, CaseState, Image, ImageState, ModelUse, Result
 
 OLD, NEW = "0" * 64, "1" * 64
 

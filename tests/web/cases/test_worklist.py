@@ -13,7 +13,8 @@ from mammolens.web.access import Actor, visible
 from mammolens.web.app import Services
 from mammolens.web.cases import worklist
 from mammolens.web.cases.worklist import Order, Wish
-from mammolens.web.database.tables import Case, CaseState, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Case, CaseState
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])

@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 
 from mammolens.errors import ConfigurationError, DatabaseUnavailable
 from mammolens.web.app import Services
+from mammolens.web.database.columns import Base, now
 from mammolens.web.database.connection import MIGRATIONS, Database
-from mammolens.web.database.tables import AuditEvent, Base, Case, Image, Role, User, now
+from mammolens.web.database.tables import AuditEvent, Case, Image, Role, User
 from support.postgres import Postgres
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from mammolens.web.access import ROLES, Actor
 from mammolens.web.app import Services
 from mammolens.web.cases.disagreements import compared
-from mammolens.web.database.tables import Assessment, Case, Image, ImageState, Result, new_id
+from mammolens.web.database.columns import new_id
+from mammolens.web.database.tables import Assessment, Case, Image, ImageState, Result
 from mammolens.web.evidence.agreement import agreement
 
 SHA = "a" * 64

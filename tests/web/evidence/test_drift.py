@@ -12,7 +12,8 @@ import pytest
 from mammolens.models.bundle import load_bundle
 from mammolens.web.access import ROLES, Actor
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Case, Image, ImageState, Result, Role, new_id
+from mammolens.web.database.columns import new_id
+from mammolens.web.database.tables import Case, Image, ImageState, Result, Role
 from mammolens.web.evidence import drift
 
 NOON = dt.datetime(2026, 11, 18, 12, tzinfo=dt.UTC)  # a Wednesday

@@ -17,6 +17,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from mammolens.web.app import Services
+from mammolens.web.database.columns import new_id
 from mammolens.web.database.tables import (
     Assessment,
     AuditEvent,
@@ -27,7 +28,6 @@ from mammolens.web.database.tables import (
     ImageState,
     Result,
     Role,
-    new_id,
 )
 from mammolens.web.exports.document import document
 

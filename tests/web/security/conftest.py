@@ -10,18 +10,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from mammolens.web.app import Services
-from mammolens.web.database import tables
+from mammolens.web.database import columns
 from mammolens.web.security import lockout, sessions, tokens
 
 
 class Clock:
-    """Stands in for `tables.now`."""
+    """Stands in for `columns.now`."""
 
     def __init__(self) -> None:
         self.ahead = dt.timedelta(0)
 
     def __call__(self) -> dt.datetime:
-        return tables.now() + self.ahead
+        return columns.now() + self.ahead
 
     def move(self, **interval: float) -> None:
         self.ahead += dt.timedelta(**interval)

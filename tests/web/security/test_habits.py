@@ -16,7 +16,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from mammolens.web.app import Services, create_app
-from mammolens.web.database.tables import AuditEvent, Base, Role, SignIn, User
+from mammolens.web.database.columns import Base
+from mammolens.web.database.tables import AuditEvent, Role, SignIn, User
 from mammolens.web.security import keys
 from mammolens.web.work import service
 

@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 
 from mammolens.web.app import Services
 from mammolens.web.cases import summary
-from mammolens.web.database.tables import Assessment, Case, Identifier, Image, ImageState, Result, Role, new_id, now
+from mammolens.web.database.columns import new_id, now
+from mammolens.web.database.tables import Assessment, Case, Identifier, Image, ImageState, Result, Role
 
 
 @pytest.fixture

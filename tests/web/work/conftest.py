@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import func, select
 
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Case, Image, Role, User, new_id
+from mammolens.web.database.columns import new_id
+from mammolens.web.database.tables import Case, Image, Role, User
 from mammolens.web.store import Store
 from mammolens.web.work import queue
 from support.postgres import Postgres

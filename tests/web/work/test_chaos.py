@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import func, select
 
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Job, JobState, Result, new_id
+from mammolens.web.database.columns import new_id
+from mammolens.web.database.tables import Job, JobState, Result
 from mammolens.web.work import queue
 from support.killed_worker import work
 

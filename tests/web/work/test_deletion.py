@@ -12,10 +12,10 @@ from sqlalchemy import func, select, update
 from mammolens.errors import NotFound, RequestInvalid
 from mammolens.web import audit
 from mammolens.web.app import Services
+from mammolens.web.database.columns import Base, now
 from mammolens.web.database.tables import (
     Assessment,
     AuditEvent,
-    Base,
     Batch,
     BatchFile,
     Case,
@@ -24,7 +24,6 @@ from mammolens.web.database.tables import (
     Image,
     Result,
     User,
-    now,
 )
 from mammolens.web.store import Store
 from mammolens.web.work import deletion, retention

@@ -11,7 +11,8 @@ from sqlalchemy import select, update
 
 from mammolens.errors import CaseConflict, NoBreast
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Case, CaseState, Image, ImageState, Job, JobKind, JobState, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Case, CaseState, Image, ImageState, Job, JobKind, JobState
 from mammolens.web.work import queue
 
 Add = Callable[..., list[str]]

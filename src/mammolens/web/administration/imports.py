@@ -27,7 +27,8 @@ from mammolens.models.importing.source import Asked
 from mammolens.models.network import InputScale
 from mammolens.web import audit
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Choice, new_id, now
+from mammolens.web.database.columns import new_id, now
+from mammolens.web.database.tables import Choice
 
 CHOICE = "model-import"
 """Name of the row of `Choice` that says how the last import stands."""

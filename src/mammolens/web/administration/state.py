@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from mammolens import __version__
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Case, Image, Job, JobState, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Case, Image, Job, JobState
 
 
 @dataclass(frozen=True, slots=True)

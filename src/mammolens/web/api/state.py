@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 from mammolens.errors import DatabaseUnavailable
 from mammolens.web.api.documents import Readiness
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Case, Image, Job, JobKind, JobState, Result, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Case, Image, Job, JobKind, JobState, Result
 from mammolens.web.work import queue
 
 if TYPE_CHECKING:

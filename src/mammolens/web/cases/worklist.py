@@ -20,7 +20,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from mammolens.errors import RequestInvalid
 from mammolens.web.access import Actor
 from mammolens.web.cases import summary
-from mammolens.web.database.tables import Case, CaseState, Identifier, Image, ImageState, Moment, Role, User
+from mammolens.web.database.columns import Moment
+from mammolens.web.database.tables import Case, CaseState, Identifier, Image, ImageState, Role, User
 
 PAGE = 50
 """Rows of a page."""

@@ -8,80 +8,20 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-import uuid
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
-    DateTime,
-    Dialect,
-    Enum,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
-    MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-
-def now() -> dt.datetime:
-    """Give the present time, UTC, aware."""
-    return dt.datetime.now(dt.UTC)
-
-
-def new_id() -> str:
-    """Give a fresh identifier that tells nothing: 32 hexadecimal digits."""
-    return uuid.uuid4().hex
-
-
-class Moment(TypeDecorator[dt.datetime]):
-    """Point in time: aware UTC in Python, the same without zone in the database."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
-        """Refuse times without zone, turn the rest to UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("A point in time needs a zone.")
-        return value.astimezone(dt.UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
-        """Say that what is stored is UTC."""
-        return None if value is None else value.replace(tzinfo=dt.UTC)
-
-
-class Base(DeclarativeBase):
-    """What all tables share: constraint names that migrations can rely on."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {dt.datetime: Moment(), dict[str, Any]: JSON(), list[Any]: JSON()}  # noqa: RUF012
-
-
-def _words(kind: type[enum.Enum]) -> Enum:
-    """Column type of an enumeration: its values as text, checked by the database."""
-    return Enum(
-        kind, values_callable=lambda members: [member.value for member in members], native_enum=False, length=24
-    )
-
-
-Serial = BigInteger().with_variant(Integer, "sqlite")
+from mammolens.web.database.columns import Base, Serial, new_id, now, words
 
 
 class Role(enum.StrEnum):
@@ -109,7 +49,7 @@ class User(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(80), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
-    role: Mapped[Role] = mapped_column(_words(Role))
+    role: Mapped[Role] = mapped_column(words(Role))
     group_id: Mapped[str | None] = mapped_column(ForeignKey("groups.id"))
     active: Mapped[bool] = mapped_column(default=True)
     must_change_password: Mapped[bool] = mapped_column(default=False)
@@ -193,7 +133,7 @@ class Case(Base):
     examination: Mapped[str] = mapped_column(String(64))
     """What images are grouped by: keyed hash of StudyInstanceUID, else the batch and folder they came in."""
     arrived: Mapped[dt.datetime] = mapped_column(default=now)
-    state: Mapped[CaseState] = mapped_column(_words(CaseState), default=CaseState.WAITING)
+    state: Mapped[CaseState] = mapped_column(words(CaseState), default=CaseState.WAITING)
     images_count: Mapped[int] = mapped_column(default=0)
     score: Mapped[float | None]
     """Highest probability among its images' answers by the model in use, 0 to 1."""
@@ -245,7 +185,7 @@ class Image(Base):
     kind: Mapped[str] = mapped_column(String(8))
     """dicom, png or jpeg; ``unknown`` where the bytes are none of them."""
     arrived: Mapped[dt.datetime] = mapped_column(default=now)
-    state: Mapped[ImageState] = mapped_column(_words(ImageState), default=ImageState.QUEUED)
+    state: Mapped[ImageState] = mapped_column(words(ImageState), default=ImageState.QUEUED)
     error_code: Mapped[str | None] = mapped_column(String(40))
     error_message: Mapped[str | None] = mapped_column(Text)
     laterality: Mapped[str | None] = mapped_column(String(1))
@@ -337,10 +277,10 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
-    kind: Mapped[JobKind] = mapped_column(_words(JobKind))
+    kind: Mapped[JobKind] = mapped_column(words(JobKind))
     model_sha256: Mapped[str] = mapped_column(String(64), default="")
     """Model asked for, or "" for the one in use when the job is carried out."""
-    state: Mapped[JobState] = mapped_column(_words(JobState), default=JobState.QUEUED)
+    state: Mapped[JobState] = mapped_column(words(JobState), default=JobState.QUEUED)
     priority: Mapped[int] = mapped_column(default=0)
     """Higher first."""
     attempts: Mapped[int] = mapped_column(default=0)

@@ -24,7 +24,8 @@ from sqlalchemy.orm import Session, selectinload
 
 from mammolens import __version__
 from mammolens.web import models_in_use
-from mammolens.web.database.tables import Assessment, Case, Identifier, Image, ImageState, Result, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Assessment, Case, Identifier, Image, ImageState, Result
 
 SCHEMA = "mammolens.case/1"
 

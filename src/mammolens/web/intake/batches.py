@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from mammolens.errors import NotFound, RequestInvalid
 from mammolens.web.access import Actor
-from mammolens.web.database.tables import Batch, BatchFile, Case, Image, ImageState, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Batch, BatchFile, Case, Image, ImageState
 from mammolens.web.intake.names import clean
 from mammolens.web.work import queue
 

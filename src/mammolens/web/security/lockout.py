@@ -10,7 +10,8 @@ import datetime as dt
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from mammolens.web.database.tables import Choice, User, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Choice, User
 
 FREE = 4
 """Wrong passwords in a row that cost nothing."""

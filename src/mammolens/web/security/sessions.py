@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session, joinedload
 
 from mammolens.settings import Settings
 from mammolens.web.access import ROLES, Actor
-from mammolens.web.database.tables import SignIn, User, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import SignIn, User
 
 TOUCH = dt.timedelta(seconds=30)
 """How old the time of the last request may get before it is written again: one write a session and half minute."""

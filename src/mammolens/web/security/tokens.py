@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session, joinedload
 
 from mammolens.errors import NotFound, QuotaExceeded, RequestInvalid
 from mammolens.web.access import ROLES, Actor, Permission
-from mammolens.web.database.tables import ApiToken, User, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import ApiToken, User
 from mammolens.web.security.sessions import hashed
 
 PREFIX = "mml_"

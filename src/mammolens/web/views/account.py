@@ -14,7 +14,8 @@ from mammolens.errors import NotFound, RequestInvalid, SignInRequired
 from mammolens.web.access import ROLES, Permission, actor, allow
 from mammolens.web.app import reading, services
 from mammolens.web.audit import record
-from mammolens.web.database.tables import User, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import User
 from mammolens.web.language import home
 from mammolens.web.security import accounts, limits, passwords, preferences, sessions, tokens, totp
 from mammolens.web.security.front import SignedIn

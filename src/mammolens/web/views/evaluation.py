@@ -14,7 +14,8 @@ from mammolens.models.manifest import Evaluation, Manifest
 from mammolens.web import models_in_use
 from mammolens.web.access import Actor, Permission, actor, allow
 from mammolens.web.app import reading
-from mammolens.web.database.tables import ImageState, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import ImageState
 from mammolens.web.evidence import bundle_report, charts, drift
 from mammolens.web.evidence.agreement import agreement
 from mammolens.web.wording import words

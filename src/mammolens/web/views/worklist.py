@@ -13,7 +13,8 @@ from mammolens.web.access import Permission, actor, allow, visible
 from mammolens.web.app import reading
 from mammolens.web.cases import worklist as cases
 from mammolens.web.cases.worklist import Order, Row, Wish
-from mammolens.web.database.tables import Case, CaseState, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Case, CaseState
 from mammolens.web.language import moment_words
 
 worklist = Blueprint("worklist", __name__)

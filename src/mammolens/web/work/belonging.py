@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from mammolens.errors import ConfigurationError
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Choice, Image, new_id
+from mammolens.web.database.columns import new_id
+from mammolens.web.database.tables import Choice, Image
 from mammolens.web.store import Store
 
 MARK = "folder.id"

@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 from mammolens.errors import NotFound
 from mammolens.web import audit
 from mammolens.web.app import Services
+from mammolens.web.database.columns import new_id
 from mammolens.web.database.connection import Database
-from mammolens.web.database.tables import Assessment, BatchFile, Case, Identifier, Image, Job, Result, new_id
+from mammolens.web.database.tables import Assessment, BatchFile, Case, Identifier, Image, Job, Result
 from mammolens.web.store import Store
 
 MADE = ("derived", "levels")

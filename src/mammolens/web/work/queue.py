@@ -24,7 +24,8 @@ from sqlalchemy.orm import Session
 
 from mammolens.errors import CaseConflict, InputError
 from mammolens.web.cases.summary import refresh
-from mammolens.web.database.tables import Image, ImageState, Job, JobKind, JobState, new_id, now
+from mammolens.web.database.columns import new_id, now
+from mammolens.web.database.tables import Image, ImageState, Job, JobKind, JobState
 
 PRIORITY = {JobKind.ANSWER: 0, JobKind.LEVELS: -10}
 """Of a job whose caller names none; higher first."""

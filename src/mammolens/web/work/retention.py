@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from mammolens.errors import NotFound, RequestInvalid
 from mammolens.web import audit
 from mammolens.web.app import Services
-from mammolens.web.database.tables import Batch, Case, Choice, Image, now
+from mammolens.web.database.columns import now
+from mammolens.web.database.tables import Batch, Case, Choice, Image
 from mammolens.web.intake.sweep import sweep
 from mammolens.web.work import deletion
 

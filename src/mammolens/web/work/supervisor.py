@@ -15,7 +15,8 @@ from multiprocessing.context import SpawnProcess
 
 from mammolens.errors import DatabaseUnavailable, StorageFull
 from mammolens.web.app import Services
-from mammolens.web.database.tables import JobKind, new_id
+from mammolens.web.database.columns import new_id
+from mammolens.web.database.tables import JobKind
 from mammolens.web.work import queue, retention, worker
 
 MINUTE = 60.0

@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from mammolens.web.database.tables import Base
+from mammolens.web.database.tables import Case
 
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True
+    connection=context.config.attributes["connection"], target_metadata=Case.metadata, render_as_batch=True
 )
 with context.begin_transaction():
     context.run_migrations()
