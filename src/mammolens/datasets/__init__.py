@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mammolens.datasets import labelled, rsna640
-from mammolens.datasets.table import Case, CaseTable
+from mammolens.datasets.table import Abnormality, Case, CaseTable, Outline
 
 DATASETS: dict[str, Callable[[Path], CaseTable]] = {
     "labelled": labelled.load,
@@ -20,4 +20,4 @@ TERMS: dict[str, str] = {
 }
 """Terms of use of each data set; a model trained on it carries them."""
 
-__all__ = ["DATASETS", "TERMS", "Case", "CaseTable"]
+__all__ = ["DATASETS", "TERMS", "Abnormality", "Case", "CaseTable", "Outline"]

@@ -11,6 +11,47 @@ from mammolens.errors import TrainingDataError
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """Where a lesion lies in its image, in one of three forms.
+
+    Attributes
+    ----------
+    mask : Path or None
+        Image of the full picture's aspect (its size may differ), above half its range on the lesion.
+    circle : tuple of float or None
+        ``(x, y, radius)`` in source pixels, x to the right and y down.
+    box : tuple of float or None
+        ``(x0, y0, x1, y1)`` in source pixels, half open.
+    """
+
+    mask: Path | None = None
+    circle: tuple[float, float, float] | None = None
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Abnormality:
+    """One lesion that the data set describes.
+
+    Attributes
+    ----------
+    kind : str
+        ``mass``, ``calcification``, ``asymmetry``, ``distortion`` or another of the data set's own.
+    pathology : str
+        ``malignant``, ``benign``, ``benign_without_callback`` or empty where it is not known.
+    birads, subtlety : int or None
+        BI-RADS assessment 0 to 6; subtlety 1 (hard to see) to 5.
+    outline : Outline or None
+    """
+
+    kind: str
+    pathology: str = ""
+    birads: int | None = None
+    subtlety: int | None = None
+    outline: Outline | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One image with what is known of it.
 
@@ -30,6 +71,15 @@ class Case:
     strata : mapping of str to str
         Attributes that results are reported by (for example ``machine_id``); never
         an input of the image model.
+    study : str
+        Identifier of the examination; empty where the data set has none.
+    split : {"train", "test", ""}
+        Official part, where the data set has one.
+    density : {"a", "b", "c", "d", ""}
+        BI-RADS breast density.
+    abnormalities : tuple of Abnormality
+    provenance : str
+        Where the row stands in the data set's tables, for messages: table and line.
     """
 
     path: Path
@@ -39,6 +89,11 @@ class Case:
     malignant: bool
     fold: int | None = None
     strata: Mapping[str, str] = field(default_factory=dict)
+    study: str = ""
+    split: str = ""
+    density: str = ""
+    abnormalities: tuple[Abnormality, ...] = ()
+    provenance: str = ""
 
     @property
     def breast(self) -> str:
