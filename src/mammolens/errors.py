@@ -38,6 +38,7 @@
     ├── OutputError                  output-error
     ├── TrainingError                training-error
     │   └── TrainingDataError        training-data-error
+    ├── EvaluationError              evaluation-error      pictures or scores that no honest figure can come from
     ├── ServiceError                 service-error         the web application refuses a request
     │   ├── SignInRequired           sign-in-required
     │   ├── PermissionMissing        permission-missing
@@ -284,6 +285,12 @@ class TrainingDataError(TrainingError):
     """The training data are missing or break the rules."""
 
     code = "training-data-error"
+
+
+class EvaluationError(MammolensError):
+    """Pictures or scores that no honest figure can come from; the message names the row or the woman."""
+
+    code = "evaluation-error"
 
 
 class ServiceError(MammolensError):

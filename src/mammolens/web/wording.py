@@ -51,6 +51,7 @@ ERRORS = {
     "output-error": lazy_gettext("The result could not be written. Tell your administrator."),
     "training-error": lazy_gettext("Training can't go on."),
     "training-data-error": lazy_gettext("The training data are missing or break the rules."),
+    "evaluation-error": lazy_gettext("No honest figure can come from these pictures or scores."),
     "service-error": lazy_gettext("This request can't be met."),
     "sign-in-required": lazy_gettext("Sign in first; your session may have ended."),
     "permission-missing": lazy_gettext("Your role does not allow this. Ask your administrator."),
