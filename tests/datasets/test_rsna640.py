@@ -32,14 +32,20 @@ def test_missing_table_is_named(tmp_path: Path) -> None:
 
 def test_missing_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("file,patient_id\na.jpg,1\n")
-    with pytest.raises(TrainingDataError, match="column"):
+    with pytest.raises(TrainingDataError, match=r'labels\.csv, row 1: the header lacks the column "laterality"'):
+        DATASETS["rsna-640"](tmp_path)
+
+
+def test_a_wrong_value_is_told_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(HEADER + "a.jpg,1,L,CC,0,1,2,3,,50\nb.jpg,2,R,CC,0,one,2,3,,50\n")
+    with pytest.raises(TrainingDataError, match=r'labels\.csv, row 3: the column "fold"'):
         DATASETS["rsna-640"](tmp_path)
 
 
 def test_a_woman_in_two_folds_is_refused(tmp_path: Path) -> None:
     rows = "a.jpg,1,L,CC,0,1,2,3,,50\nb.jpg,1,R,CC,0,2,2,3,,50\n"
     (tmp_path / "labels.csv").write_text(HEADER + rows)
-    with pytest.raises(TrainingDataError, match="two folds"):
+    with pytest.raises(TrainingDataError, match="row 3: the woman 1 is in two folds"):
         DATASETS["rsna-640"](tmp_path)
 
 

@@ -1,21 +1,27 @@
 """A user's own pictures with their labels.
 
 Either a folder with ``labels.csv``, whose columns are ``file`` (relative to the
-folder) and ``malignant`` (0 or 1) and, where known, ``woman``, ``laterality`` and
-``view``; or a folder with the folders ``benign`` and ``malignant``.
+folder) and ``malignant`` (0 or 1) and, where known, ``woman``, ``laterality``, ``view``,
+``study``, ``split`` (``train`` or ``test``), ``fold`` and ``density``; or a folder with the
+folders ``benign`` and ``malignant``. Any other column is kept to report results by.
 """
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
+from mammolens.datasets.rows import Row, read
 from mammolens.datasets.table import Case, CaseTable
 from mammolens.errors import TrainingDataError
 
 TERMS = "The user's own pictures; their terms are the user's to know."
 
 _LABELS = {"0": False, "1": True}
+_SIDES = {"": "", "L": "L", "R": "R", "LEFT": "L", "RIGHT": "R"}
+_SPLITS = {name: name for name in ("", "train", "test")}
+_DENSITIES = {name: name for name in ("", "a", "b", "c", "d")}
+_OPTIONAL = ("woman", "laterality", "view", "study", "split", "fold", "density")
+_MOST_FOLDS = 1000
 
 
 def load(folder: Path) -> CaseTable:
@@ -33,29 +39,34 @@ def load(folder: Path) -> CaseTable:
     Raises
     ------
     TrainingDataError
-        If there is neither, the table lacks a column, or a label is neither 0 nor 1.
+        If there is neither, the table lacks a column, a row holds a wrong value, or a
+        woman is in two folds or in both parts.
     """
     table = folder / "labels.csv"
     return CaseTable("labelled", _rows(table) if table.is_file() else _folders(folder))
 
 
 def _rows(table: Path) -> list[Case]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            return [
-                Case(
-                    path=table.parent / row["file"],
-                    woman=row.get("woman") or row["file"],
-                    laterality=row.get("laterality") or "",
-                    view=row.get("view") or "",
-                    malignant=_LABELS[row["malignant"].strip()],
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainingDataError("labels.csv can't be read. Save it as CSV in UTF-8.") from error
-    except (KeyError, AttributeError, TypeError) as error:
-        raise TrainingDataError("labels.csv needs the columns file and malignant, the latter 0 or 1.") from error
+    rows = read(table, ("file", "malignant"))
+    return [_case(table.parent, row) for row in rows]
+
+
+def _case(folder: Path, row: Row) -> Case:
+    held = {name: row.fields.get(name, "") for name in _OPTIONAL}
+    own = {name: value for name, value in row.fields.items() if name not in (*_OPTIONAL, "file", "malignant")}
+    return Case(
+        path=folder / row.filled("file"),
+        woman=held["woman"] or row["file"],
+        laterality=row.choice("laterality", _SIDES) if held["laterality"] else "",
+        view=held["view"],
+        malignant=row.choice("malignant", _LABELS),
+        fold=row.whole("fold", 0, _MOST_FOLDS) if held["fold"] else None,
+        strata={**own, **{name: held[name] for name in ("view", "density") if held[name]}},
+        study=held["study"],
+        split=row.choice("split", _SPLITS) if held["split"] else "",
+        density=row.choice("density", _DENSITIES) if held["density"] else "",
+        provenance=row.place,
+    )
 
 
 def _folders(folder: Path) -> list[Case]:

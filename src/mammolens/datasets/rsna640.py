@@ -7,13 +7,19 @@ education only.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
+from mammolens.datasets.rows import Row, read
 from mammolens.datasets.table import Case, CaseTable
-from mammolens.errors import TrainingDataError
 
 TERMS = "RSNA 2022/23 Breast Cancer Detection data; non-commercial research and education only."
+
+_STRATA = ("machine_id", "site_id", "density", "age")
+_COLUMNS = ("file", "patient_id", "laterality", "view", "cancer", "fold", *_STRATA)
+_LABELS = {"0": False, "1": True}
+_SIDES = {"L": "L", "R": "R"}
+_DENSITIES = {"": "", "A": "a", "B": "b", "C": "c", "D": "d"}
+_MOST_FOLDS = 1000
 
 
 def load(folder: Path) -> CaseTable:
@@ -33,26 +39,21 @@ def load(folder: Path) -> CaseTable:
     Raises
     ------
     TrainingDataError
-        If the table is missing or lacks a column.
+        If the table is missing, lacks a column or holds a wrong value.
     """
-    try:
-        with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise TrainingDataError("labels.csv is missing in the data folder of rsna-640.") from error
-    try:
-        cases = [
-            Case(
-                path=folder / row["file"],
-                woman=row["patient_id"],
-                laterality=row["laterality"],
-                view=row["view"],
-                malignant=row["cancer"] == "1",
-                fold=int(row["fold"]),
-                strata={name: row[name] for name in ("machine_id", "site_id", "density", "age")},
-            )
-            for row in rows
-        ]
-    except (KeyError, ValueError) as error:
-        raise TrainingDataError("labels.csv of rsna-640 lacks a column or holds a wrong value.") from error
-    return CaseTable("rsna-640", cases)
+    return CaseTable("rsna-640", [_case(folder, row) for row in read(folder / "labels.csv", _COLUMNS)])
+
+
+def _case(folder: Path, row: Row) -> Case:
+    return Case(
+        path=folder / row.filled("file"),
+        woman=row.filled("patient_id"),
+        laterality=row.choice("laterality", _SIDES),
+        view=row["view"],
+        malignant=row.choice("cancer", _LABELS),
+        fold=row.whole("fold", 0, _MOST_FOLDS),
+        strata={name: row[name] for name in _STRATA},
+        study=row["patient_id"],
+        density=row.choice("density", _DENSITIES),
+        provenance=row.place,
+    )

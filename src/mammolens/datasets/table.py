@@ -109,23 +109,25 @@ class CaseTable(Sequence[Case]):
     name : str
         The data set's name.
     cases : sequence of Case
+    published : bool
+        Whether the official parts are kept as published although women stand in both
+        (CBIS-DDSM pools two lesion types, each parted by itself). `mammolens.datasets.splits`
+        makes the table without them.
 
     Raises
     ------
     TrainingDataError
-        If the table is empty, a file stands in it twice, or a woman is in two folds.
+        If the table is empty, a file stands in it twice, or a woman is in two folds or,
+        unless ``published``, in both parts. It names the rows, and the woman by her pseudonym.
     """
 
-    def __init__(self, name: str, cases: Sequence[Case]) -> None:
+    def __init__(self, name: str, cases: Sequence[Case], *, published: bool = False) -> None:
         if not cases:
             raise TrainingDataError("The case table is empty. Check the folder that was given.")
-        if len({case.path for case in cases}) != len(cases):
-            raise TrainingDataError("A file stands in the case table twice.")
-        folds: dict[str, int | None] = {}
-        for case in cases:
-            if folds.setdefault(case.woman, case.fold) != case.fold:
-                raise TrainingDataError("A woman is in two folds; split by woman, not by image.")
+        _check_files(cases)
+        _check_parts(cases, published)
         self.name = name
+        self.published = published
         self._cases = tuple(cases)
 
     def __len__(self) -> int:
@@ -144,3 +146,30 @@ class CaseTable(Sequence[Case]):
     def folds(self) -> tuple[int, ...]:
         """The folds that occur, ascending."""
         return tuple(sorted({case.fold for case in self._cases if case.fold is not None}))
+
+
+def place(case: Case, number: int) -> str:
+    """Where a case stands, for messages: its provenance, or its number in the case table, counted from 1."""
+    return case.provenance or f"image {number} of the case table"
+
+
+def _check_files(cases: Sequence[Case]) -> None:
+    seen: dict[Path, int] = {}
+    for number, case in enumerate(cases, 1):
+        first = seen.setdefault(case.path, number)
+        if first != number:
+            before = place(cases[first - 1], first)
+            raise TrainingDataError(f"{place(case, number)}: the same file stands in the table twice; see {before}.")
+
+
+def _check_parts(cases: Sequence[Case], published: bool) -> None:
+    first: dict[str, tuple[int, Case]] = {}
+    for number, case in enumerate(cases, 1):
+        at, other = first.setdefault(case.woman, (number, case))
+        where = f"{place(case, number)}: the woman {case.woman}"
+        if other.fold != case.fold:
+            raise TrainingDataError(f"{where} is in two folds; see {place(other, at)}. Split by woman, not by image.")
+        if other.split != case.split and not published:
+            raise TrainingDataError(
+                f"{where} is in both parts, training and test; see {place(other, at)}. Split by woman, not by image."
+            )
