@@ -14,13 +14,6 @@ from mammolens.models.bundle import BUILT_IN, DEFAULT, load_bundle
 from mammolens.models.manifest import Calibration, Evaluation
 
 
-def test_curve_of_a_hand_worked_case() -> None:
-    # Scores high to low: malignant, benign, malignant and benign tied, benign.
-    labels, scores = np.array([1, 0, 1, 0, 0]), np.array([0.9, 0.8, 0.5, 0.5, 0.1])
-    found = record.sensitivities(labels, scores, np.array([0.0, 1 / 3, 0.5, 2 / 3, 1.0]))
-    assert found == pytest.approx([0.5, 0.5, 0.75, 1.0, 1.0])
-
-
 def test_area_under_the_recorded_curve_is_the_auc() -> None:
     random = np.random.default_rng(1)
     labels = np.repeat([0.0, 1.0], 300)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.evaluation.calibration import expected_calibration_error
-from mammolens.evaluation.metrics import Estimate, auc, bootstrap_difference
+from mammolens.evaluation.metrics import auc, bootstrap_difference
+from mammolens.evaluation.resampling import Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """Return ``0.712 (0.690–0.735)``."""
-        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
+from mammolens.evaluation.curve import Curve
+from mammolens.evaluation.resampling import Estimate, estimates
 
 
 def auc(labels: NDArray[np.generic], scores: NDArray[np.generic]) -> float:
@@ -40,14 +27,7 @@ def auc(labels: NDArray[np.generic], scores: NDArray[np.generic]) -> float:
     ----------
     J. A. Hanley and B. J. McNeil, Radiology 143:29–36, 1982.
     """
-    positive = np.asarray(labels) > 0.5
-    n1, n0 = int(positive.sum()), int((~positive).sum())
-    if n1 == 0 or n0 == 0:
-        return float("nan")
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks = (ends - (counts - 1) / 2.0)[inverse]
-    return float((ranks[positive].sum() - n1 * (n1 + 1) / 2.0) / (n1 * n0))
+    return float(Curve(labels, scores).area()[0])
 
 
 def bootstrap_auc(
@@ -71,10 +51,7 @@ def bootstrap_auc(
     -------
     Estimate
     """
-    labels, scores = np.asarray(labels), np.asarray(scores)
-    values = [auc(labels[rows], scores[rows]) for rows in resampled(women, draws, seed)]
-    low, high = np.nanpercentile(values, (2.5, 97.5))
-    return Estimate(auc(labels, scores), float(low), float(high))
+    return estimates(lambda w: {"auc": Curve(labels, scores, w).area()}, women, draws=draws, seed=seed)["auc"]
 
 
 def bootstrap_difference(
@@ -100,20 +77,11 @@ def bootstrap_difference(
     Estimate
         With a 95 % percentile interval.
     """
-    labels, a, b = np.asarray(labels), np.asarray(scores), np.asarray(others)
-    values = [auc(labels[rows], a[rows]) - auc(labels[rows], b[rows]) for rows in resampled(women, draws, seed)]
-    low, high = np.nanpercentile(values, (2.5, 97.5))
-    return Estimate(auc(labels, a) - auc(labels, b), float(low), float(high))
 
+    def difference(w: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {"loss": Curve(labels, scores, w).area() - Curve(labels, others, w).area()}
 
-def resampled(women: NDArray[np.generic], draws: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """Rows of samples of as many women as there are, each with all her images."""
-    random = np.random.default_rng(seed)
-    _, index = np.unique(women, return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    groups = np.split(order, np.cumsum(np.bincount(index))[:-1])
-    for _ in range(draws):
-        yield np.concatenate([groups[i] for i in random.integers(0, len(groups), len(groups))])
+    return estimates(difference, women, draws=draws, seed=seed)["loss"]
 
 
 def by_group(

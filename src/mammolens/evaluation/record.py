@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.evaluation.calibration import apply, cross_fitted, expected_calibration_error
-from mammolens.evaluation.metrics import resampled
+from mammolens.evaluation.curve import Curve
+from mammolens.evaluation.resampling import bootstrap
 from mammolens.models.manifest import Calibration, CalibrationBin, Evaluation, RocPoint, Subgroup
 
 SCORE_BINS = 20
@@ -24,34 +25,6 @@ def counts(probabilities: NDArray[np.generic], bins: int = SCORE_BINS) -> tuple[
     return tuple(int(n) for n in np.histogram(np.asarray(probabilities, np.float64), bins, (0.0, 1.0))[0])
 
 
-def sensitivities(
-    labels: NDArray[np.generic], scores: NDArray[np.generic], rates: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Read the ROC curve at given false positive rates, linear between its corners.
-
-    Parameters
-    ----------
-    labels, scores : ndarray, shape (N,)
-    rates : ndarray of float64, shape (K,)
-        0 to 1.
-
-    Returns
-    -------
-    ndarray of float64, shape (K,)
-        Where the curve rises upright, its upper end; ties are one slanted piece (Fawcett, "An introduction to ROC
-        analysis", Pattern Recognition Letters 27, 2006).
-    """
-    positive = np.asarray(labels) > 0.5
-    _, inverse = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
-    called = np.cumsum(
-        np.stack([np.bincount(inverse[part], minlength=inverse.max() + 1) for part in (~positive, positive)]), 1
-    )
-    false, true = (np.concatenate([[0.0], row / row[-1]]) for row in called)
-    # Of points above each other np.interp must see the highest alone.
-    last = np.concatenate([false[1:] > false[:-1], [True]])
-    return np.asarray(np.interp(rates, false[last], true[last]))
-
-
 def roc(
     labels: NDArray[np.generic], scores: NDArray[np.generic], women: NDArray[np.generic], *, seed: int = 0
 ) -> tuple[RocPoint, ...]:
@@ -62,16 +35,10 @@ def roc(
     tuple of RocPoint
         At 41 false positive rates from 0 to 1; the interval is that of the sensitivity at each of them.
     """
-    y, s = np.asarray(labels) > 0.5, np.asarray(scores, np.float64)
-    drawn = [
-        sensitivities(y[rows], s[rows], _RATES)
-        for rows in resampled(women, _DRAWS, seed)
-        if 0 < np.count_nonzero(y[rows]) < len(rows)
-    ]
-    low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
+    found = bootstrap(lambda w: {"roc": Curve(labels, scores, w).sensitivities(_RATES)}, women, draws=_DRAWS, seed=seed)
     return tuple(
-        RocPoint(false_positive_rate=float(rate), sensitivity=float(value), low=float(a), high=float(b))
-        for rate, value, a, b in zip(_RATES, sensitivities(y, s, _RATES), low, high, strict=True)
+        RocPoint(false_positive_rate=float(rate), sensitivity=float(value), low=float(low), high=float(high))
+        for rate, value, low, high in zip(_RATES, *found["roc"], strict=True)
     )
 
 
