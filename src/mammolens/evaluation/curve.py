@@ -25,6 +25,8 @@ class Curve:
         Malignant and benign pictures.
     true, false : ndarray of float64, shape (B, K)
         Sensitivity, and 1 − specificity, at each corner from (0, 0) to (1, 1); NaN in samples of one class.
+    thresholds : ndarray of float64, shape (K,)
+        Score from which a picture is called at each corner; infinite at the first.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Curve:
         y, s = np.asarray(labels) > 0.5, np.asarray(scores, np.float64)
         order = np.argsort(-s, kind="stable")
         ends = np.flatnonzero(np.append(np.diff(s[order]) != 0.0, True))
+        self.thresholds = np.append(np.inf, s[order][ends])
         sorted_ = (np.ones((1, len(y))) if weights is None else weights)[:, order]
         true = np.cumsum(sorted_ * y[order], axis=1)[:, ends]
         false = np.cumsum(sorted_ * ~y[order], axis=1)[:, ends]
@@ -113,7 +116,10 @@ class Curve:
         found = np.full((len(self.true), len(rates)), np.nan)
         for row in np.flatnonzero(~np.isnan(self.true[:, 0])):
             false, true = self.false[row], self.true[row]
-            # Of points above each other np.interp must see the highest alone.
-            last = np.append(false[1:] > false[:-1], True)
-            found[row] = np.interp(rates, false[last], true[last])
+            # The corner at or before each rate (of corners above each other the highest), and the one after it.
+            before = np.searchsorted(false, rates, side="right") - 1
+            after = np.minimum(before + 1, len(false) - 1)
+            across = false[after] - false[before]
+            share = np.divide(rates - false[before], across, out=np.zeros(len(rates)), where=across > 0.0)
+            found[row] = true[before] + share * (true[after] - true[before])
         return found

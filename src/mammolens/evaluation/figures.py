@@ -99,11 +99,13 @@ def calibration(sample: Sample, *, draws: int = DRAWS, seed: int = 0) -> dict[st
     x = np.log(held / (1.0 - held))
     losses = np.stack([(p - y) ** 2, -np.log(np.where(sample.labels, held, 1.0 - held))], axis=1)
     members = _members(p)
+    # Samples differ little from the whole: begun from its solution, a few steps lead to theirs.
+    (start,), (height,) = recalibration(y, x, np.ones((1, len(y))))
 
     def figures(w: NDArray[np.float64]) -> Figures:
         total = w.sum(axis=1)
         lost = w @ losses / total[:, None]
-        slope, _ = recalibration(y, x, w)
+        slope, _ = recalibration(y, x, w, start=(float(start), float(height)))
         return {
             "brier": lost[:, 0],
             "log_loss": lost[:, 1],
@@ -125,7 +127,12 @@ def _members(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def recalibration(
-    y: NDArray[np.float64], x: NDArray[np.float64], w: NDArray[np.float64], slope: float | None = None
+    y: NDArray[np.float64],
+    x: NDArray[np.float64],
+    w: NDArray[np.float64],
+    *,
+    slope: float | None = None,
+    start: tuple[float, float] = (1.0, 0.0),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit logit P(y) = intercept + slope · x in many samples at once, by Newton's method.
 
@@ -137,13 +144,16 @@ def recalibration(
         How often each picture counts.
     slope : float, optional
         Held at this; None: fitted.
+    start : (float, float)
+        Slope and intercept to begin from; taken as (1, 0) where they are no numbers.
 
     Returns
     -------
     slope, intercept : ndarray of float64, shape (B,)
         NaN where a sample has no solution (one class, or classes that do not overlap).
     """
-    intercepts, slopes = np.zeros(len(w)), np.full(len(w), 1.0 if slope is None else slope)
+    first, height = start if np.isfinite(start).all() else (1.0, 0.0)
+    intercepts, slopes = np.full(len(w), height), np.full(len(w), first if slope is None else slope)
     steps = np.full(len(w), np.inf)
     for _ in range(_STEPS):
         p = 1.0 / (1.0 + np.exp(-np.clip(intercepts[:, None] + slopes[:, None] * x, -40.0, 40.0)))
@@ -159,7 +169,7 @@ def recalibration(
             turn = np.clip((h00 * g1 - h01 * g0) / determinant, -2.0, 2.0)
             intercepts, slopes = intercepts + change, slopes + turn
             steps = np.maximum(np.abs(change), np.abs(turn))
-        if float(steps.max()) < 1e-8:
+        if float(steps.max()) < 1e-6:
             break
     bad = steps > 1e-4
     intercepts[bad] = slopes[bad] = np.nan

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mammolens.errors import BundleInvalid
@@ -24,16 +26,81 @@ class Preprocessing(_Part):
     width: int = Field(ge=32, le=4096)
 
 
-class Calibration(_Part):
-    """Platt scaling: calibrated logit = slope × logit + intercept.
+class CalibratedOn(_Part):
+    """Who calibrated a model, and on which pictures.
 
-    ``prevalence`` is the share of cancers among the images it was fitted on.
+    Attributes
+    ----------
+    by : str
+        In their own words.
+    dataset : str
+    images, women, malignant : int
+        Pictures, women, and pictures of a breast with cancer.
     """
 
-    method: Literal["platt"] = "platt"
+    by: str = Field(min_length=1, max_length=200)
+    dataset: str
+    images: int = Field(gt=0)
+    women: int = Field(gt=0)
+    malignant: int = Field(gt=0)
+
+
+class Calibration(_Part):
+    """How a network's logit becomes the one that is reported.
+
+    Attributes
+    ----------
+    method : {"platt", "temperature", "isotonic"}
+        Calibrated logit = slope × logit + intercept; with ``temperature`` the intercept is 0. With ``isotonic`` the
+        probability is read from ``knots`` at that value, linear between them and level beyond.
+    slope, intercept : float
+    prevalence : float
+        Share of cancers among the images it was fitted on.
+    knots : tuple of (float, float), or None
+        Logit and probability, both rising; of ``isotonic`` alone.
+    on : CalibratedOn or None
+        None: the data set and the women that the model was trained on, out of fold.
+    """
+
+    method: Literal["platt", "temperature", "isotonic"] = "platt"
     slope: float = Field(gt=0)
     intercept: float
     prevalence: float = Field(gt=0, lt=1)
+    knots: tuple[tuple[float, float], ...] | None = None
+    on: CalibratedOn | None = None
+
+    @model_validator(mode="after")
+    def _form_is_the_methods(self) -> Calibration:
+        if (self.method == "isotonic") != (self.knots is not None):
+            raise ValueError("isotonic calibration has knots, and no other has them")
+        if self.method == "temperature" and self.intercept != 0.0:
+            raise ValueError("calibration by temperature has no intercept")
+        if self.knots is not None:
+            pairs = list(zip(self.knots, self.knots[1:], strict=False))
+            if not self.knots or any(not (a[0] < b[0] and a[1] <= b[1]) for a, b in pairs):
+                raise ValueError("the knots of a calibration rise")
+            if any(not 0.0 < p < 1.0 for _, p in self.knots):
+                raise ValueError("the knots' probabilities lie between 0 and 1")
+        return self
+
+    def logits(self, raw: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Calibrate.
+
+        Parameters
+        ----------
+        raw : ndarray of float64, or float
+            The network's logits.
+
+        Returns
+        -------
+        ndarray of float64
+            Of the same shape; never falling with the network's.
+        """
+        z = self.slope * np.asarray(raw, np.float64) + self.intercept
+        if self.knots is None:
+            return z
+        p = np.interp(z, [at for at, _ in self.knots], [probability for _, probability in self.knots])
+        return np.asarray(np.log(p) - np.log1p(-p))
 
 
 class OperatingPoint(_Part):
@@ -262,7 +329,7 @@ class Manifest(_Part):
 
     def calibrated(self, logit: float) -> float:
         """Give the logit as it is reported: calibrated, or as it is where nobody calibrated the model."""
-        return logit if self.calibration is None else self.calibration.slope * logit + self.calibration.intercept
+        return logit if self.calibration is None else float(self.calibration.logits(logit))
 
     @property
     def default_point(self) -> OperatingPoint:
