@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from mammolens.imaging import read_mammogram
     from mammolens.inference import Predictor
     from mammolens.models import ModelBundle
-    from mammolens.types import Mammogram, Prediction
+    from mammolens.types import ExamPrediction, Mammogram, Prediction
 
 __version__ = "0.1.0"
 
-__all__ = ["Mammogram", "ModelBundle", "Prediction", "Predictor", "__version__", "read_mammogram"]
+__all__ = ["ExamPrediction", "Mammogram", "ModelBundle", "Prediction", "Predictor", "__version__", "read_mammogram"]
 
 _HOMES = {
+    "ExamPrediction": "mammolens.types",
     "Mammogram": "mammolens.types",
     "ModelBundle": "mammolens.models",
     "Prediction": "mammolens.types",

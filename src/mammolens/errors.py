@@ -11,6 +11,7 @@
     │   ├── NoPixels                 no-pixels
     │   ├── TooLarge                 too-large
     │   ├── TooSmall                 too-small
+    │   ├── SeveralExaminations      several-examinations
     │   ├── DecodeError              decode-failed
     │   │   ├── DecodeTimeout        decode-timeout
     │   │   ├── DecodeOutOfMemory    decode-out-of-memory
@@ -123,6 +124,12 @@ class TooSmall(InputError):
     """Too few pixels to show what the model looks for."""
 
     code = "too-small"
+
+
+class SeveralExaminations(InputError):
+    """Pictures of several examinations where those of one were asked for."""
+
+    code = "several-examinations"
 
 
 class DecodeError(InputError):

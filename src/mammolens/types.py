@@ -6,7 +6,7 @@ All are frozen. Coordinates are source pixels, x to the right and y down; pixel
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -284,3 +284,107 @@ class Prediction:
     notices: tuple[Notice, ...]
     model: ModelIdentity
     timing: Timing = field(compare=False)
+
+    def without_pixels(self) -> Prediction:
+        """Give the answer with a single pixel for picture and heat map: what thousands of may be kept of."""
+        picture = replace(self.mammogram, pixels=np.zeros((1, 1), np.uint8), breast=None)
+        return replace(self, mammogram=picture, heatmap=np.zeros((1, 1), np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What several pictures together say: of a breast, or of an examination.
+
+    Attributes
+    ----------
+    probability : float
+        Of malignancy, 0 to 1. What it was calibrated at, if at anything, is said by the
+        examination's notices.
+    logit : float
+        Of ``probability``.
+    threshold : float
+        Probability from which the label is "malignant".
+    """
+
+    probability: float
+    logit: float
+    threshold: float
+
+    @property
+    def label(self) -> str:
+        """``malignant`` from the threshold on, else ``benign``."""
+        return "malignant" if self.probability >= self.threshold else "benign"
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the label."""
+        return self.probability if self.label == "malignant" else 1.0 - self.probability
+
+
+@dataclass(frozen=True, slots=True)
+class BreastPrediction:
+    """The answer for one breast.
+
+    Attributes
+    ----------
+    laterality : {"L", "R", "B"} or None
+        None: nothing tells which breast it is; such a picture makes a breast of its own.
+    score : Score
+    views : tuple of Prediction
+        All its pictures, CC before MLO before others.
+    counted : tuple of bool
+        Which of them the score is made of.
+    """
+
+    laterality: str | None
+    score: Score
+    views: tuple[Prediction, ...]
+    counted: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedView:
+    """A picture of the examination that got no answer.
+
+    Attributes
+    ----------
+    source : int
+        Its place among what was given, from 0.
+    code, message : str
+        Of the error.
+    """
+
+    source: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExamPrediction:
+    """The answer for one examination.
+
+    Attributes
+    ----------
+    name : str
+        16 hexadecimal digits made of the pictures' hashes and of nothing that a header says.
+    score : Score
+    breasts : tuple of BreastPrediction
+        Right, left, then those whose side is not known.
+    missing : tuple of (str, str)
+        Laterality and view of each standard view that was not given.
+    doubled : tuple of (str, str)
+        Of each view that was given more than once; its pictures were averaged.
+    notices : tuple of Notice
+        Of the examination; each picture has its own beside them.
+    model : ModelIdentity
+    refused : tuple of RefusedView
+    """
+
+    name: str
+    score: Score
+    breasts: tuple[BreastPrediction, ...]
+    missing: tuple[tuple[str, str], ...]
+    doubled: tuple[tuple[str, str], ...]
+    notices: tuple[Notice, ...]
+    model: ModelIdentity
+    refused: tuple[RefusedView, ...] = ()

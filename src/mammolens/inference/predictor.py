@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mammolens.errors import BundleError, ConfigurationError, EngineUnavailable, InternalError, MammolensError
+from mammolens.errors import (
+    BundleError,
+    ConfigurationError,
+    EngineUnavailable,
+    InputError,
+    InternalError,
+    MammolensError,
+    SeveralExaminations,
+)
 from mammolens.explain.gradcam import heatmap
 from mammolens.explain.regions import find_regions
 from mammolens.imaging import preprocess
@@ -21,9 +29,12 @@ from mammolens.imaging.options import ReadOptions
 from mammolens.imaging.sandbox import DecodePool, default_pool
 from mammolens.inference.engines import Engine
 from mammolens.inference.engines.opening import open_equal
+from mammolens.inference.examination import Method
+from mammolens.inference.gathering import exam_of, gather, origin_of
+from mammolens.inference.grouping import Origin
 from mammolens.models.bundle import ModelBundle, load_bundle
 from mammolens.models.importing import cache
-from mammolens.types import Mammogram, Notice, Prediction, Timing
+from mammolens.types import ExamPrediction, Mammogram, Notice, Prediction, RefusedView, Timing
 
 Source = str | Path | bytes | NDArray[Any] | Mammogram
 """What can be predicted: a file's path, its bytes, grey values (H, W), or a mammogram."""
@@ -216,6 +227,91 @@ class Predictor:
                 for future in waiting:
                     future.cancel()
 
+    def predict_exam(
+        self, sources: Iterable[Source], *, options: ReadOptions | None = None, jobs: int = 1
+    ) -> ExamPrediction:
+        """Answer for one examination.
+
+        Parameters
+        ----------
+        sources : iterable of sources
+            Its pictures, in any order. What names no study (a photograph, a `Mammogram`) is taken to belong to it.
+        options : ReadOptions, optional
+        jobs : int
+            As `predict_many` takes it.
+
+        Returns
+        -------
+        ExamPrediction
+            Pictures without an answer stand in ``refused``.
+
+        Raises
+        ------
+        SeveralExaminations
+            If the files name more than one study; `predict_exams` parts them.
+        InputError
+            If there is no picture, or none gets an answer: then that of the first.
+        """
+        given = list(sources)
+        answers: list[tuple[Prediction, Origin]] = []
+        refused: list[tuple[int, MammolensError]] = []
+        for place, result in enumerate(self.predict_many(given, options=options, jobs=jobs)):
+            if isinstance(result, MammolensError):
+                refused.append((place, result))
+            else:
+                answers.append((result, self.origin(given[place], result, options)))
+        if not answers:
+            raise refused[0][1] if refused else InputError("No picture was given. Name those of one examination.")
+        if len({origin.study for _, origin in answers if origin.study}) > 1:
+            raise SeveralExaminations("The files are of several examinations. Give those of one, or ask for all.")
+        return exam_of(
+            [prediction for prediction, _ in answers],
+            self.method,
+            refused=tuple(RefusedView(place, error.code, error.message) for place, error in refused),
+        )
+
+    def predict_exams(
+        self, sources: Iterable[Source], *, options: ReadOptions | None = None, jobs: int = 1
+    ) -> list[ExamPrediction]:
+        """Answer for the examinations that pictures make; see `mammolens.inference.grouping` for which belong together.
+
+        Parameters
+        ----------
+        sources : iterable of sources
+        options : ReadOptions, optional
+        jobs : int
+            As `predict_many` takes it.
+
+        Returns
+        -------
+        list of ExamPrediction
+            By their first answered picture; heat maps and pixels are let go, for there may be thousands.
+        """
+        given = list(sources)
+        answers = [
+            (result.without_pixels(), self.origin(source, result, options))
+            for source, result in zip(given, self.predict_many(given, options=options, jobs=jobs), strict=True)
+            if isinstance(result, Prediction)
+        ]
+        return self.examinations(answers)
+
+    def examinations(self, answers: Sequence[tuple[Prediction, Origin]]) -> list[ExamPrediction]:
+        """Make examinations of answers that this predictor gave, each with what `origin` says of it."""
+        return gather(answers, self.method)
+
+    def origin(self, source: Source, prediction: Prediction, options: ReadOptions | None = None) -> Origin:
+        """Find out where an answered picture comes from; raises InputError where its header can't be read any more."""
+        return origin_of(source, prediction, self._decoders, options or ReadOptions())
+
+    @property
+    def method(self) -> Method:
+        """How this model's answers for pictures become those for breasts and examinations."""
+        return Method.of(self.bundle.manifest)
+
+    @property
+    def _decoders(self) -> DecodePool:
+        return self._pool if self._pool is not None else default_pool()
+
     def _answer(self, source: Source, options: ReadOptions | None) -> Prediction | MammolensError:
         """Answer for one of many: a failure that is the source's own is given back."""
         try:
@@ -239,8 +335,7 @@ class Predictor:
 
             return mammogram_from_array(source, min_size=self.size)
         wanted = (options or ReadOptions()).for_model(self.size)
-        pool = self._pool if self._pool is not None else default_pool()
-        return pool.read(Path(source) if isinstance(source, str) else source, wanted)
+        return self._decoders.read(Path(source) if isinstance(source, str) else source, wanted)
 
     def _notices(self, mammogram: Mammogram) -> tuple[Notice, ...]:
         notices = [*self.notices]

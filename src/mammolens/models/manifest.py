@@ -244,6 +244,64 @@ class Evaluation(_Part):
         return self
 
 
+Rule = Literal["mean-logit", "mean-probability", "max", "noisy-or"]
+"""How several scores become one; see `mammolens.inference.examination.combine`."""
+
+
+class Level(_Part):
+    """How scores are put together at a level, and what was measured there.
+
+    Attributes
+    ----------
+    rule : Rule
+    calibration : Calibration
+        Of the logit that the rule gives.
+    operating_points : tuple of OperatingPoint
+    default_operating_point : str
+    auc : Metric or None
+        By the whole procedure, the choice of the rule included, on women that it had not seen.
+    """
+
+    rule: Rule
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
+    default_operating_point: str
+    auc: Metric | None = None
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> Level:
+        if self.default_operating_point not in {point.name for point in self.operating_points}:
+            raise ValueError("the default operating point is not among the operating points")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """Threshold of the default operating point."""
+        return next(p.threshold for p in self.operating_points if p.name == self.default_operating_point)
+
+
+class Examination(_Part):
+    """How the scores of views become those of breasts and of an examination.
+
+    Attributes
+    ----------
+    views : Calibration
+        Of the views whose logits this was fitted on: where the bundle's own is another one by now, the levels count
+        as not calibrated.
+    breast : Level
+        From the views of a breast.
+    woman : Level or None
+        From the calibrated logits of the breasts. None: never measured, because the data hold too few women with
+        both breasts; the examination then says what its most suspicious breast says.
+    protocol : str
+    """
+
+    views: Calibration
+    breast: Level
+    woman: Level | None = None
+    protocol: str
+
+
 class Manifest(_Part):
     """All of ``manifest.json``.
 
@@ -272,6 +330,8 @@ class Manifest(_Part):
         and its sum is not the logit.
     evaluation : Evaluation or None
         None: not recorded.
+    examination : Examination or None
+        None: measured for single pictures only.
     files : dict of str to str
         SHA-256 of every other file of the bundle.
     """
@@ -296,6 +356,7 @@ class Manifest(_Part):
     explanation: Literal["linear", "gradient"] = "linear"
     metrics: tuple[Metric, ...]
     evaluation: Evaluation | None = None
+    examination: Examination | None = None
     golden: tuple[Golden, ...]
     licence: str
     files: dict[str, str]

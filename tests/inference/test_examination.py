@@ -1,0 +1,195 @@
+"""How scores of views become those of breasts and of an examination: worked by hand, whatever the order."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+
+from mammolens.inference.examination import Combination, Method, Picture, assemble, combine, name
+from mammolens.models.bundle import load_bundle
+from mammolens.models.manifest import Calibration, Examination, Level, OperatingPoint
+
+PLAIN = Method(Combination("mean-logit", None, 0.5), Combination("max", None, 0.5))
+
+
+def logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def picture(place: str, p: float, *modifiers: str, sha256: str = "") -> Picture:
+    side, _, view = place.partition(" ")
+    return Picture(side if side != "-" else None, view or None, modifiers, logit(p), sha256)
+
+
+FOUR = [picture("R CC", 0.1), picture("R MLO", 0.2), picture("L CC", 0.3), picture("L MLO", 0.8)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        # Odds 1/9 and 1: the root of their product is 1/3, a probability of 1/4.
+        ("mean-logit", 0.25),
+        ("mean-probability", 0.3),
+        ("max", 0.5),
+        ("noisy-or", 1 - 0.9 * 0.5),
+    ],
+)
+def test_each_rule_gives_what_the_hand_works_out(rule: str, expected: float) -> None:
+    assert combine(rule, [logit(0.1), logit(0.5)]) == pytest.approx(logit(expected))
+
+
+@pytest.mark.parametrize("rule", ["mean-logit", "mean-probability", "max", "noisy-or"])
+def test_every_rule_stays_finite_and_monotone_at_the_ends_of_the_scale(rule: str) -> None:
+    low, high = combine(rule, [-1e4, -1e4]), combine(rule, [1e4, 1e4])
+    assert math.isfinite(low)
+    assert math.isfinite(high)
+    assert low < -400
+    assert high > 400
+    assert combine(rule, [3.0]) == pytest.approx(3.0)
+
+
+def test_four_views_make_two_breasts_and_the_examination_says_what_the_worse_one_says() -> None:
+    found = assemble(FOUR, PLAIN)
+    assert [breast.laterality for breast in found.breasts] == ["R", "L"]
+    # Odds 1/9 and 1/4 make 1/6, a probability of 1/7; odds 3/7 and 4 make the root of 12/7.
+    assert found.breasts[0].score.probability == pytest.approx(1 / 7)
+    odds = math.sqrt(12 / 7)
+    assert found.breasts[1].score.probability == pytest.approx(odds / (1 + odds))
+    assert found.score.probability == found.breasts[1].score.probability
+    assert found.score.label == "malignant"
+    assert (found.missing, found.doubled, found.notices) == ((), (), ())
+
+
+def test_no_order_of_the_inputs_changes_anything() -> None:
+    pictures = [replace(p, sha256=f"{n:064x}") for n, p in enumerate([*FOUR, picture("L CC", 0.6), picture("-", 0.4)])]
+    whole = assemble(pictures, PLAIN)
+    for order in itertools.permutations(range(len(pictures))):
+        mixed = assemble([pictures[i] for i in order], PLAIN)
+        assert mixed.score == whole.score
+        assert [b.score for b in mixed.breasts] == [b.score for b in whole.breasts]
+        assert [[order[i] for i in b.pictures] for b in mixed.breasts] == [list(b.pictures) for b in whole.breasts]
+        assert (mixed.missing, mixed.doubled, mixed.notices) == (whole.missing, whole.doubled, whole.notices)
+
+
+def test_missing_view_is_named_and_the_breast_is_scored_by_the_other() -> None:
+    found = assemble(FOUR[:3], PLAIN)
+    assert found.missing == (("L", "MLO"),)
+    assert found.breasts[1].score.probability == pytest.approx(0.3)
+    assert [notice.code for notice in found.notices] == ["view-missing"]
+    assert "L MLO" in found.notices[0].message
+
+
+def test_breast_that_is_not_shown_is_missing_with_both_its_views() -> None:
+    assert assemble(FOUR[2:], PLAIN).missing == (("R", "CC"), ("R", "MLO"))
+
+
+def test_doubled_view_is_averaged_first_and_has_no_more_say_than_the_other_view() -> None:
+    pictures = [picture("L CC", 0.2), picture("L CC", 0.5), picture("L MLO", 0.8)]
+    found = assemble(pictures, PLAIN)
+    # Log-odds -ln 4 and 0 average to -ln 2; with ln 4 the mean is (ln 4 - ln 2) / 2 = ln 2 / 2.
+    assert found.breasts[0].score.logit == pytest.approx(math.log(2) / 2)
+    assert found.doubled == (("L", "CC"),)
+    assert "view-doubled" in [notice.code for notice in found.notices]
+
+
+def test_same_file_twice_counts_once() -> None:
+    twice = [
+        picture("L CC", 0.2, sha256="a"),
+        picture("L CC", 0.5, sha256="b"),
+        picture("L CC", 0.5, sha256="b"),
+    ]
+    found = assemble(twice, PLAIN)
+    assert found.breasts[0].score == assemble(twice[:2], PLAIN).breasts[0].score
+    assert "repeated-picture" in [notice.code for notice in found.notices]
+
+
+@pytest.mark.parametrize("modifier", ["spot compression", "magnification", "axillary tail"])
+def test_partial_views_are_shown_but_left_out_of_the_score(modifier: str) -> None:
+    found = assemble([*FOUR, picture("L CC", 0.99, modifier)], PLAIN)
+    assert found.score == assemble(FOUR, PLAIN).score
+    assert found.doubled == ()
+    assert 4 in found.breasts[1].pictures
+    assert 4 not in found.breasts[1].counted
+    assert [n.message for n in found.notices if n.code == "view-not-counted"] == [
+        f"Shown, but not part of the score: L CC {modifier}."
+    ]
+
+
+def test_lateral_views_are_left_out_and_implant_displaced_ones_count() -> None:
+    assert assemble([*FOUR, picture("L ML", 0.99)], PLAIN).score == assemble(FOUR, PLAIN).score
+    displaced = assemble([*FOUR, picture("L CC", 0.99, "implant displaced")], PLAIN)
+    assert displaced.score.logit > assemble(FOUR, PLAIN).score.logit
+    assert displaced.doubled == (("L", "CC"),)
+
+
+def test_breast_without_a_standard_view_is_scored_by_what_there_is_and_says_so() -> None:
+    found = assemble([*FOUR[:2], picture("L ML", 0.7), picture("L CC", 0.7, "spot compression")], PLAIN)
+    assert found.breasts[1].score.probability == pytest.approx(0.7)
+    assert found.missing == (("L", "CC"), ("L", "MLO"))
+    assert "no-standard-view" in [notice.code for notice in found.notices]
+
+
+def test_pictures_of_unknown_side_are_breasts_of_their_own_and_no_view_is_missed() -> None:
+    found = assemble([picture("-", 0.3), picture("-", 0.6)], PLAIN)
+    assert [breast.laterality for breast in found.breasts] == [None, None]
+    assert found.score.probability == pytest.approx(0.6)
+    assert found.missing == ()
+    assert {"side-unknown", "view-unknown"} <= {notice.code for notice in found.notices}
+
+
+def measured(woman: Level | None) -> Examination:
+    point = OperatingPoint(name="balanced", threshold=0.4, sensitivity=0.7, specificity=0.8)
+    breast = Level(
+        rule="max",
+        calibration=Calibration(slope=2.0, intercept=-1.0, prevalence=0.3),
+        operating_points=(point,),
+        default_operating_point="balanced",
+    )
+    return Examination(views=VIEWS, breast=breast, woman=woman, protocol="by hand")
+
+
+VIEWS = Calibration(slope=1.0, intercept=0.0, prevalence=0.3)
+
+
+def test_bundle_with_the_section_gives_its_rule_calibration_and_threshold() -> None:
+    manifest = load_bundle().manifest.model_copy(update={"calibration": VIEWS, "examination": measured(None)})
+    found = assemble(FOUR, Method.of(manifest))
+    assert found.breasts[1].score.logit == pytest.approx(2 * logit(0.8) - 1)
+    assert found.score == found.breasts[1].score
+    assert found.score.threshold == 0.4
+    assert [notice.code for notice in found.notices] == ["calibrated-per-breast"]
+
+
+def test_level_of_the_woman_is_calibrated_on_its_own_where_it_was_measured() -> None:
+    woman = Level(
+        rule="noisy-or",
+        calibration=Calibration(slope=0.5, intercept=0.25, prevalence=0.1),
+        operating_points=(OperatingPoint(name="balanced", threshold=0.2, sensitivity=None, specificity=None),),
+        default_operating_point="balanced",
+    )
+    manifest = load_bundle().manifest.model_copy(update={"calibration": VIEWS, "examination": measured(woman)})
+    found = assemble(FOUR, Method.of(manifest))
+    p = [1 / (1 + math.exp(1 - 2 * logit(q))) for q in (0.2, 0.8)]
+    either = 1 - (1 - p[0]) * (1 - p[1])
+    assert found.score.logit == pytest.approx(0.5 * logit(either) + 0.25)
+    assert found.score.threshold == 0.2
+    assert found.notices == ()
+
+
+@pytest.mark.parametrize("section", ["none", "of another calibration"])
+def test_bundle_without_a_fitting_section_says_that_its_levels_are_not_calibrated(section: str) -> None:
+    manifest = load_bundle().manifest
+    other = None if section == "none" else measured(None)
+    method = Method.of(manifest.model_copy(update={"examination": other}))
+    found = assemble(FOUR, method)
+    assert [notice.code for notice in found.notices] == ["uncalibrated"]
+    assert found.score.threshold == manifest.threshold
+    assert found.score == replace(assemble(FOUR, PLAIN).score, threshold=manifest.threshold)
+
+
+def test_examination_is_named_by_its_files_in_any_order_and_by_each_once() -> None:
+    # printf 'a\nb' | sha256sum
+    assert name(["b", "a", "b"]) == name(["a", "b"]) == "7e18f737311b2dc3"
