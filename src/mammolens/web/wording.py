@@ -22,6 +22,7 @@ ERRORS = {
     "no-pixels": lazy_gettext("The DICOM file holds no picture. Upload the images of the study, not its reports."),
     "too-large": lazy_gettext("The file or its picture is over the limit. Upload the single images of the study."),
     "too-small": lazy_gettext("The picture has too few pixels. Upload the original, not a thumbnail or a screenshot."),
+    "several-examinations": lazy_gettext("The pictures are of several examinations. Give those of one."),
     "decode-failed": lazy_gettext("The picture in the file can't be read. Export it again and upload the new copy."),
     "decode-timeout": lazy_gettext("Reading the picture took too long. Export it again, if possible uncompressed."),
     "decode-out-of-memory": lazy_gettext("Reading the picture takes more memory than is allowed here."),
@@ -71,6 +72,7 @@ ERRORS = {
 
 NOTICES = {
     "burned-in-annotation": lazy_gettext("Text is burned into the picture; it may show who the woman is."),
+    "calibrated-per-breast": lazy_gettext("The score is that of the most suspicious breast, calibrated for a breast."),
     "colour": lazy_gettext("The picture is stored in colour; its brightness was taken."),
     "cropped-region": lazy_gettext("This looks like a cut-out of a mammogram; the model was trained on whole breasts."),
     "engine-fallback": lazy_gettext("The inference engine in use failed; another one, equal in result, answered."),
@@ -84,11 +86,19 @@ NOTICES = {
     "not-stored-as-mammogram": lazy_gettext(
         "Not stored as a mammography image; grey values may have been changed on the way."
     ),
+    "no-standard-view": lazy_gettext("A breast has neither a CC nor an MLO view; its score rests on other views."),
+    "repeated-picture": lazy_gettext("The same file was given more than once; it counts once."),
+    "side-unknown": lazy_gettext("Which breast a picture shows is not known; it was taken for a breast of its own."),
     "specimen": lazy_gettext("Radiograph of a specimen, which the model was not made for."),
     "spot-compression": lazy_gettext("Spot compression: a part of the breast, which the model was not trained on."),
+    "stands-alone": lazy_gettext("Which examination a picture belongs to is not known; it stands alone."),
     "uncalibrated": lazy_gettext(
         "The model was never calibrated: its number ranks pictures, but is no share of cancers."
     ),
+    "view-doubled": lazy_gettext("A view was given more than once; its pictures were averaged."),
+    "view-missing": lazy_gettext("A standard view is missing; the score rests on the others."),
+    "view-not-counted": lazy_gettext("Views other than CC and MLO are shown, but are not part of the score."),
+    "view-unknown": lazy_gettext("Which view a picture is is not known; it was counted as a view of its own."),
 }
 """A sentence for each code of `mammolens.types.Notice`."""
 
