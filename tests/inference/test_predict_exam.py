@@ -100,7 +100,7 @@ def test_two_studies_in_one_folder_are_parted_and_a_photograph_stands_alone(
     assert (first.name, first.score) == (whole.name, whole.score)
     assert second.missing == ()
     assert len([view for breast in second.breasts for view in breast.views]) == 4
-    assert [notice.code for notice in photograph.notices][0] == "stands-alone"
+    assert photograph.notices[0].code == "stands-alone"
     assert photograph.breasts[0].laterality is None
     assert photograph.score.logit == pytest.approx(predictor.predict(files["photograph"]).logit, abs=1e-9)
 
