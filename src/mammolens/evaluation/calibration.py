@@ -187,18 +187,29 @@ def cross_fitted(
     TrainingError
         If the scores do not rise with the label.
     """
+    folds, logits = np.asarray(folds), np.asarray(logits)
+    out = np.zeros(len(folds))
+    for fold, calibration in of_the_others(labels, logits, folds, method).items():
+        out[folds == fold] = apply(calibration, logits[folds == fold])
+    return out
+
+
+def of_the_others(
+    labels: NDArray[np.generic], logits: NDArray[np.generic], folds: NDArray[np.generic], method: str | None = "platt"
+) -> dict[int, Calibration]:
+    """Calibration of each fold, fitted to the other folds; see `cross_fitted`."""
     y, logits, folds = np.asarray(labels), np.asarray(logits), np.asarray(folds)
     names = np.unique(folds)
     if len(names) < (3 if method is None else 2):
         raise EvaluationError(f"There are {len(names)} folds; calibration across folds needs more.")
-    out = np.zeros(len(y))
+    made = {}
     for fold in names:
-        held = folds == fold
-        if not 0.0 < float(np.mean(y[~held])) < 1.0:
+        others = folds != fold
+        if not 0.0 < float(np.mean(y[others])) < 1.0:
             raise EvaluationError(f"Without fold {fold} all pictures are of one class.")
-        chosen = method or choose(y[~held], logits[~held], folds[~held]).method
-        out[held] = apply(METHODS[chosen](y[~held], logits[~held]), logits[held])
-    return out
+        chosen = method or choose(y[others], logits[others], folds[others]).method
+        made[int(fold)] = METHODS[chosen](y[others], logits[others])
+    return made
 
 
 def grouped_folds(women: NDArray[np.generic], labels: NDArray[np.generic], folds: int = 5) -> NDArray[np.int64]:

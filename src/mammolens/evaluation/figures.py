@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,7 +179,7 @@ def recalibration(
 
 def confusion(
     sample: Sample, thresholds: Mapping[str, float], *, draws: int = DRAWS, seed: int = 0
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Give what each operating point calls malignant.
 
     Parameters
@@ -226,7 +227,7 @@ def confusion(
     ]
 
 
-def decision_curve(sample: Sample, *, draws: int = DRAWS, seed: int = 0) -> list[dict[str, object]]:
+def decision_curve(sample: Sample, *, draws: int = DRAWS, seed: int = 0) -> list[dict[str, Any]]:
     """Give the net benefit of recalling from each of `BENEFIT_THRESHOLDS`, beside that of recalling everybody.
 
     Returns
@@ -254,7 +255,7 @@ def decision_curve(sample: Sample, *, draws: int = DRAWS, seed: int = 0) -> list
     ]
 
 
-def reliability(sample: Sample, *, draws: int = DRAWS, seed: int = 0) -> list[dict[str, object]]:
+def reliability(sample: Sample, *, draws: int = DRAWS, seed: int = 0) -> list[dict[str, Any]]:
     """Give promised and observed frequency in equally filled bins; empty without probabilities.
 
     Returns
@@ -280,7 +281,7 @@ def reliability(sample: Sample, *, draws: int = DRAWS, seed: int = 0) -> list[di
     ]
 
 
-def roc_band(sample: Sample, rates: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> list[dict[str, object]]:
+def roc_band(sample: Sample, rates: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> list[dict[str, Any]]:
     """Give the ROC curve at some false positive rates, with the interval of the sensitivity at each."""
     at = np.asarray(rates, np.float64)
     found = bootstrap(

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 COLUMNS = ("file", "woman", "breast", "view", "fold", "malignant", "logit")
 """Columns that a table of scores must have; ``probability`` may follow, every other one divides the pictures."""
 
-LEVELS = ("image", "breast", "woman")
-"""What is called malignant or not: a picture, a breast by its pictures, a woman by hers."""
-
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -238,11 +235,11 @@ def _text(values: Any) -> NDArray[np.str_]:
 class Kept(Protocol):
     """Where scores are kept between runs; see `mammolens.evaluation.kept.KeptScores`."""
 
-    def get(self, case: Case) -> float | str | None:
-        """Logit, or the code of a refusal; None where it is not known."""
+    def get(self, case: Case) -> float | None:
+        """Logit; None where it is not known."""
 
-    def put(self, case: Case, found: float | str) -> None:
-        """Keep what was found."""
+    def put(self, case: Case, found: float) -> None:
+        """Keep a logit."""
 
 
 def by_predictor(
@@ -289,8 +286,8 @@ def by_predictor(
     answers = _uncalibrated(predictor).predict_many((table[row].path for row in missing), jobs=jobs)
     for row, answer in zip(missing, answers, strict=True):
         found[row] = answer.code if isinstance(answer, MammolensError) else answer.logit
-        if kept is not None:
-            kept.put(table[row], found[row])
+        if kept is not None and not isinstance(answer, MammolensError):
+            kept.put(table[row], answer.logit)
         advance()
     rows = [row for row in range(len(table)) if not isinstance(found[row], str)]
     refused = Counter(value for value in found.values() if isinstance(value, str))

@@ -6,21 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mammolens.evaluation import bcsc
 from mammolens.models.manifest import Manifest, Metric, OperatingPoint, Subgroup
-
-BCSC_SENSITIVITY, BCSC_SPECIFICITY = 0.869, 0.889
-"""Radiologists of the Breast Cancer Surveillance Consortium, 1,682,504 digital screening examinations.
-
-C. D. Lehman et al., "National performance benchmarks for modern screening digital mammography: update from the Breast
-Cancer Surveillance Consortium", Radiology 283:49–58, 2017.
-"""
-
-ACCEPTABLE = ((0.80, 1.0, 0.85, 1.0), (0.75, 0.80, 0.88, 0.97))
-"""What is acceptable for a reader: lowest and highest sensitivity, lowest and highest specificity; one row suffices.
-
-D. L. Miglioretti et al., "Criteria for identifying radiologists with acceptable screening mammography interpretive
-performance on basis of multiple performance measures", American Journal of Roentgenology 204, 2015.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +77,7 @@ def report(manifest: Manifest) -> Report:
 def _point(point: OperatingPoint, manifest: Manifest) -> Point:
     acceptable = None
     if point.sensitivity is not None and point.specificity is not None:
-        acceptable = any(
-            low <= point.sensitivity <= high and least <= point.specificity <= most
-            for low, high, least, most in ACCEPTABLE
-        )
+        acceptable = bcsc.acceptable(point.sensitivity, point.specificity)
     return Point(point, point.name == manifest.default_operating_point, acceptable)
 
 
@@ -103,7 +87,7 @@ def _at_readers(manifest: Manifest) -> AtReaders | None:
     curve = manifest.evaluation.roc
     rates = [point.false_positive_rate for point in curve]
     value, low, high = (
-        float(np.interp(1.0 - BCSC_SPECIFICITY, rates, [getattr(point, name) for point in curve]))
+        float(np.interp(1.0 - bcsc.BENCHMARK.specificity, rates, [getattr(point, name) for point in curve]))
         for name in ("sensitivity", "low", "high")
     )
-    return AtReaders(BCSC_SPECIFICITY, value, low, high)
+    return AtReaders(bcsc.BENCHMARK.specificity, value, low, high)

@@ -10,13 +10,15 @@ from flask import Blueprint, Flask, render_template
 from flask_babel import format_date
 from flask_babel import gettext as _
 
+from mammolens.evaluation import bcsc
 from mammolens.models.manifest import Evaluation, Manifest
+from mammolens.report import charts
 from mammolens.web import models_in_use
 from mammolens.web.access import Actor, Permission, actor, allow
 from mammolens.web.app import reading
 from mammolens.web.database.columns import now
 from mammolens.web.database.tables import ImageState
-from mammolens.web.evidence import bundle_report, charts, drift
+from mammolens.web.evidence import bundle_report, drift
 from mammolens.web.evidence.agreement import agreement
 from mammolens.web.wording import words
 
@@ -35,7 +37,7 @@ def index() -> str:
         use=use,
         manifest=manifest,
         report=report,
-        readers=(bundle_report.BCSC_SENSITIVITY, bundle_report.BCSC_SPECIFICITY),
+        readers=(bcsc.BENCHMARK.sensitivity, bcsc.BENCHMARK.specificity),
         roc=None if manifest is None or report is None else _roc(manifest, report),
         reliability=None if manifest is None or manifest.evaluation is None else _reliability(manifest.evaluation),
         **_live(actor(), use.sha256, manifest),
@@ -54,7 +56,7 @@ def _roc(manifest: Manifest, report: bundle_report.Report) -> charts.Chart:
         for found in report.points
         if found.point.sensitivity is not None and found.point.specificity is not None
     ]
-    readers = (1.0 - bundle_report.BCSC_SPECIFICITY, bundle_report.BCSC_SENSITIVITY)
+    readers = (1.0 - bcsc.BENCHMARK.specificity, bcsc.BENCHMARK.sensitivity)
     marks.append(("readers", *readers, _("readers in screening")))
     return charts.roc([(p.false_positive_rate, p.sensitivity, p.low, p.high) for p in curve], marks)
 

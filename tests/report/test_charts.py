@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mammolens.web.evidence import charts
+from mammolens.report import charts
 
 
 def test_roc_runs_from_corner_to_corner_with_a_closed_band() -> None:

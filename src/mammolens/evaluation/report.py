@@ -1,0 +1,190 @@
+"""The report of an evaluation as data: everything that its page and the model card say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mammolens import __version__
+from mammolens.datasets import Case
+from mammolens.errors import EvaluationError
+from mammolens.evaluation import bcsc, figures
+from mammolens.evaluation.calibration import of_the_others
+from mammolens.evaluation.delong import compare, delong
+from mammolens.evaluation.levels import LEVELS, sample
+from mammolens.evaluation.metrics import bootstrap_difference
+from mammolens.evaluation.protocol import Protocol, limits, words
+from mammolens.evaluation.resampling import DRAWS
+from mammolens.evaluation.scores import Scores
+from mammolens.evaluation.subgroups import subgroups
+from mammolens.models.manifest import Calibration, OperatingPoint
+
+SCHEMA = "mammolens.evaluation/1"
+
+ROC_RATES = np.round(np.linspace(0.0, 1.0, 41), 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is evaluated, on what and how.
+
+    Attributes
+    ----------
+    model : mapping
+        ``name``, ``version``, ``architecture``, ``size`` (height, width), ``looks`` and ``sha256`` (None for a bundle
+        that is being made).
+    dataset, terms : str
+        Of the pictures.
+    protocol : Protocol
+        Where the scores come from.
+    calibration : Calibration or None
+        That of the bundle.
+    points : sequence of OperatingPoint
+    hashes : mapping of str to str
+        What must be the same for the figures to be the same, by its name.
+    command : str
+        That gives them again; empty where there is none.
+    """
+
+    model: Mapping[str, Any]
+    dataset: str
+    terms: str
+    protocol: Protocol
+    calibration: Calibration | None
+    points: Sequence[OperatingPoint]
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+
+def evaluate(
+    scores: Scores,
+    subject: Subject,
+    *,
+    other: tuple[str, Scores] | None = None,
+    prevalence: float = bcsc.BENCHMARK.prevalence,
+    localisation: Mapping[str, Any] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure everything.
+
+    Parameters
+    ----------
+    scores : Scores
+    subject : Subject
+    other : (str, Scores), optional
+        Name and scores of another model, for the pictures that both have scored.
+    prevalence : float
+        Cancers per woman that recall, detection and predictive values are projected to.
+    localisation : mapping, optional
+        ``as_dict()`` of `mammolens.evaluation.localisation.Localisation`.
+    draws, seed : int
+        Of the bootstrap over women. Equal input gives an equal report.
+
+    Returns
+    -------
+    dict
+        For JSON; see ``docs/evaluation.md``.
+
+    Raises
+    ------
+    EvaluationError
+        If the pictures are of one class, a fold is empty or of one class, or the prevalence is none.
+    """
+    scores.needs_both_classes()
+    crossed: Calibration | dict[int, Calibration] | None = subject.calibration
+    if subject.protocol is Protocol.OUT_OF_FOLD:
+        scores.needs_full_folds()
+        # With two folds the other one alone is left, on which nothing can be chosen.
+        method = None if len(np.unique(scores.folds)) > 2 else "platt"
+        crossed = of_the_others(scores.labels, scores.logits, scores.folds, method)
+    thresholds = {point.name: point.threshold for point in subject.points}
+    measured: dict[str, dict[str, Any]] = {}
+    for level in LEVELS:
+        at = sample(scores, level, crossed)
+        at_level = {"draws": draws, "seed": seed}
+        ranked = {name: found.as_dict() for name, found in figures.discrimination(at, **at_level).items()}
+        measured[level] = {
+            "count": len(at.labels),
+            "malignant": int(at.labels.sum()),
+            **ranked,
+            "auc_delong": delong(at.labels, at.scores).as_dict(),
+            "auc_delong_clustered": delong(at.labels, at.scores, at.women).as_dict(),
+            "calibration": {name: found.as_dict() for name, found in figures.calibration(at, **at_level).items()},
+            "points": figures.confusion(at, thresholds, **at_level),
+            "reliability": figures.reliability(at, **at_level),
+            "decision": figures.decision_curve(at, **at_level),
+            "roc": figures.roc_band(at, list(ROC_RATES), **at_level),
+        }
+    malignant = int(scores.labels.sum())
+    data = {
+        "dataset": subject.dataset,
+        "terms": subject.terms,
+        "images": len(scores),
+        "malignant": malignant,
+        "breasts": len(np.unique(scores.breasts)),
+        "women": len(np.unique(scores.women)),
+        "women_with_cancer": measured["woman"]["malignant"],
+        "prevalence": malignant / len(scores),
+        "folds": len(np.unique(scores.folds)),
+        "refused": dict(scores.refused),
+    }
+    report = {
+        "schema": SCHEMA,
+        "model": dict(subject.model),
+        "data": data,
+        "protocol": {
+            "kind": subject.protocol.value,
+            "words": words(subject.protocol, scores, draws, subject.calibration, crossed),
+            "draws": draws,
+            "seed": seed,
+        },
+        "limits": limits(subject.dataset, data, subject.protocol),
+        "levels": measured,
+        "subgroups": subgroups(scores, draws=draws, seed=seed),
+        "calibration": None if subject.calibration is None else subject.calibration.model_dump(mode="json"),
+        "operating_points": [point.model_dump(mode="json") for point in subject.points],
+        "bcsc": {level: bcsc.compare(measured[level]["points"], prevalence) for level in ("woman", "image")},
+        "comparison": None if other is None else _comparison(scores, *other, draws=draws, seed=seed),
+        "localisation": None if localisation is None else dict(localisation),
+        "reproduce": {
+            "command": subject.command,
+            "mammolens": __version__,
+            "hashes": {**subject.hashes, "scores": scores.sha256},
+        },
+    }
+    return report
+
+
+def _comparison(scores: Scores, name: str, others: Scores, *, draws: int, seed: int) -> dict[str, Any]:
+    """Hold two models against each other on the pictures that both have scored."""
+    _, rows, places = np.intersect1d(scores.files, others.files, return_indices=True)
+    mine, theirs = scores.part(rows), others.part(places)
+    mine.needs_both_classes("The pictures that both models have scored")
+    if len(bad := np.flatnonzero((mine.labels != theirs.labels) | (mine.women != theirs.women))):
+        raise EvaluationError(f"The two models' scores differ in label or woman for woman {mine.women[bad[0]]}.")
+    found: dict[str, Any] = {"other": name, "images": len(mine), "levels": {}}
+    for level in LEVELS:
+        a, b = sample(mine, level, None), sample(theirs, level, None)
+        tested = compare(a.labels, a.scores, b.scores, a.women)
+        found["levels"][level] = {
+            "auc": delong(a.labels, a.scores, a.women).as_dict(),
+            "auc_other": delong(b.labels, b.scores, b.women).as_dict(),
+            "difference": bootstrap_difference(a.labels, a.scores, b.scores, a.women, draws=draws, seed=seed).as_dict(),
+            "difference_delong": tested.difference.as_dict(),
+            "p": tested.p,
+        }
+    return found
+
+
+def table_sha256(cases: Sequence[Case]) -> str:
+    """Hash of a case table: each picture's file name, woman, breast, view, label and fold, in the table's order."""
+    digest = hashlib.sha256()
+    for case in cases:
+        row = (case.path.name, case.woman, case.breast, case.view, case.malignant, case.fold)
+        digest.update(repr(row).encode())
+    return digest.hexdigest()
