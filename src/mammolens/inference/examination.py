@@ -89,7 +89,7 @@ class Combination:
         """Put logits together."""
         logit = combine(self.rule, logits)
         if self.calibration is not None:
-            logit = self.calibration.slope * logit + self.calibration.intercept
+            logit = float(self.calibration.logits(logit))
         return Score(_sigmoid(logit), logit, self.threshold)
 
 
@@ -253,8 +253,27 @@ def _by_breast(places: Sequence[int], pictures: Sequence[Picture]) -> list[list[
     return [*(found for found in sided if found), *([place] for place in others)]
 
 
-def _breast(places: list[int], pictures: Sequence[Picture], combination: Combination) -> AssembledBreast:
-    """Score one breast: doubled views are averaged first, so that a view taken twice has no more say than another."""
+def view_logits(pictures: Sequence[Picture]) -> list[float]:
+    """Give the logits of one breast's views: those of the pictures that count, doubled views averaged.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+        At least one, of one breast.
+
+    Returns
+    -------
+    list of float
+        One for each view, so that a view taken twice has no more say than another.
+    """
+    _, _, views = _views(range(len(pictures)), pictures)
+    return [math.fsum(logits) / len(logits) for logits in views.values()]
+
+
+def _views(
+    places: Sequence[int], pictures: Sequence[Picture]
+) -> tuple[list[int], list[int], dict[tuple[str, int], list[float]]]:
+    """Order a breast's pictures, find those that count, and give their logits by view."""
     ordered = sorted(places, key=lambda place: _rank(pictures[place]))
     counted = [place for place in ordered if pictures[place].standard] or ordered
     views: dict[tuple[str, int], list[float]] = {}
@@ -262,7 +281,12 @@ def _breast(places: list[int], pictures: Sequence[Picture], combination: Combina
         view = pictures[place].view
         # Of two pictures whose view nothing tells, nobody can say that they are the same one.
         views.setdefault((view, 0) if view else ("", place), []).append(pictures[place].logit)
-    score = combination.score([math.fsum(logits) / len(logits) for logits in views.values()])
+    return ordered, counted, views
+
+
+def _breast(places: list[int], pictures: Sequence[Picture], combination: Combination) -> AssembledBreast:
+    ordered, counted, views = _views(places, pictures)
+    score = combination.score(view_logits([pictures[place] for place in places]))
     doubled = tuple(view for (view, _), logits in views.items() if view and len(logits) > 1)
     return AssembledBreast(pictures[ordered[0]].laterality, score, tuple(counted), tuple(ordered), doubled)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mammolens.errors import OutputError
-from mammolens.models.bundle import MANIFEST
-from mammolens.models.manifest import Manifest
+from mammolens.models.bundle import MANIFEST, ModelBundle
+from mammolens.models.manifest import Manifest, parse
 
 
 def write_bundle(folder: Path, fill: Callable[[Path], None], describe: Callable[[dict[str, str]], Manifest]) -> Path:
@@ -49,3 +49,39 @@ def write_bundle(folder: Path, fill: Callable[[Path], None], describe: Callable[
     except OSError as error:
         raise OutputError("The bundle can't be written there. Check the folder, its rights and its space.") from error
     return folder
+
+
+def rewrite_bundle(bundle: ModelBundle, folder: Path, changes: Mapping[str, object]) -> Path:
+    """Write a bundle anew with another manifest; its other files stay as they are.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    folder : Path
+        Where the new one goes; may be the bundle's own.
+    changes : mapping of str to object
+        Fields of the manifest.
+
+    Returns
+    -------
+    Path
+        ``folder``.
+
+    Raises
+    ------
+    BundleInvalid
+        If the changed manifest breaks a rule; the message names the fields.
+    OutputError
+        If it can't be written there.
+    """
+    contents = {name: bundle.read(name) for name in bundle.manifest.files}
+
+    def fill(made: Path) -> None:
+        for name, content in contents.items():
+            (made / name).write_bytes(content)
+
+    def describe(hashes: dict[str, str]) -> Manifest:
+        changed = bundle.manifest.model_copy(update={**changes, "files": hashes})
+        return parse(changed.model_dump_json(by_alias=True).encode())
+
+    return write_bundle(folder, fill, describe)
