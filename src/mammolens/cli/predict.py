@@ -9,19 +9,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from mammolens.cli import files, records, terminal
-from mammolens.errors import InternalError, MammolensError, OutputError
+from mammolens.cli.table import Table
+from mammolens.errors import InputError, InternalError, MammolensError, OutputError
 
 if TYPE_CHECKING:
     from mammolens.imaging.options import ReadOptions
     from mammolens.imaging.sandbox import DecodePool
     from mammolens.inference import Predictor
+    from mammolens.inference.grouping import Origin, Told
     from mammolens.types import Prediction
 
 _log = logging.getLogger(__name__)
@@ -31,7 +33,6 @@ STANDARD_OUTPUT = Path("-")
 _INTERNAL = (
     "Mammolens can't record this answer. Run `mammolens --debug predict …` on the file and report what it prints."
 )
-_HEADER = f"{'probability':>11}  {'label':<9}  {'side':<4}  {'view':<5}  {'x,y':>11}  file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,18 @@ class Job:
         Folder of the artifacts; ``None`` where none are wanted.
     jobs : int
         Files in work at a time.
+    exam : bool
+        Whether examinations are answered for, too.
+    told : dict of Path to (str, str)
+        Side and view of pictures whose files don't tell, by absolute path.
     """
 
     inputs: list[Path]
     json: Path | None
     out: Path | None
     jobs: int
+    exam: bool = False
+    told: dict[Path, Told] = field(default_factory=dict)
 
 
 def predict(
@@ -72,12 +79,18 @@ def predict(
     frame: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Frame of a multi-frame file, from 0; else the middle one.")
     ] = None,
+    exam: Annotated[bool, typer.Option("--exam", help="Answer for breasts and examinations, too.")] = False,
+    views: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV that tells side and view of files that don't; with --exam.")
+    ] = None,
 ) -> None:
     """Answer for mammograms: files and folders in, answers out.
 
     Exit status 0: all files were answered. 3: some were refused. 2: wrong usage.
     """
     job = _plan(paths, json, out, jobs, artifacts=not no_artifacts)
+    if exam or views is not None:
+        job = _with_examinations(job, exam, views)
     from mammolens.settings import settings
 
     threads = settings().threads or (1 if job.jobs > 1 else 0)
@@ -124,6 +137,14 @@ def _plan(paths: list[Path], json: Path | None, out: Path, jobs: int | None, *, 
     return Job(inputs, json, out if artifacts else None, min(jobs, len(inputs)))
 
 
+def _with_examinations(job: Job, exam: bool, views: Path | None) -> Job:
+    from mammolens.inference.grouping import read_views
+
+    if not exam:
+        raise _misused("--views", "is for examinations. Give --exam with it.")
+    return replace(job, exam=True, told={} if views is None else read_views(views))
+
+
 def _misused(name: str, problem: str) -> typer.BadParameter:
     return typer.BadParameter(problem, param_hint=name)
 
@@ -137,19 +158,28 @@ def _run(predictor: Predictor, options: ReadOptions, job: Job) -> int:
     with ExitStack() as stack:
         _prepare(job.out)
         stream = _json_stream(job.json, stack)
-        table = _Table() if stream is not sys.stdout else None
+        table = Table() if stream is not sys.stdout else None
         # Lines of JSON and a bar do not go together on one terminal.
         watched = len(job.inputs) if table is not None or not sys.stdout.isatty() else 0
         advance = stack.enter_context(terminal.progress("Answering", watched))
         results = predictor.predict_many(job.inputs, options=options, jobs=job.jobs)
-        for path, result in zip(job.inputs, results, strict=True):
+        answered: list[tuple[Path, Prediction, Origin]] = []
+        for path, found in zip(job.inputs, results, strict=True):
+            result = _told(found, job.told.get(Path(os.path.abspath(path))))
             record = _record(path, result, job.out, stems, settings().max_file_bytes)
             refusals += record["status"] != "ok"
             if stream is not None:
                 _write(stream, records.line(record))
             if table is not None:
                 table.add(record)
+            if job.exam and not isinstance(result, MammolensError) and record["status"] == "ok":
+                answered.append((path, result.without_pixels(), _origin(predictor, path, result, options)))
             advance()
+        for record in _examinations(predictor, answered):
+            if stream is not None:
+                _write(stream, records.line(record))
+            if table is not None:
+                table.add_examination(record)
     if table is not None:
         _say_summary(len(job.inputs), refusals, job.out)
     return refusals
@@ -173,6 +203,34 @@ def _record(
     except Exception:
         _log.debug("internal error", exc_info=True)
         return records.refused(path, files.sha256_of(path, most_bytes), InternalError.code, _INTERNAL)
+
+
+def _told(result: Prediction | MammolensError, told: Told | None) -> Prediction | MammolensError:
+    """Complete an answer by what the table of views tells; what the file itself says stands."""
+    if told is None or isinstance(result, MammolensError):
+        return result
+    mammogram = result.mammogram
+    side, view = mammogram.laterality or told[0], mammogram.view or told[1]
+    return replace(result, mammogram=replace(mammogram, laterality=side, view=view))
+
+
+def _origin(predictor: Predictor, path: Path, prediction: Prediction, options: ReadOptions) -> Origin:
+    """Where a picture comes from; one whose header can't be read again stands alone, which its record says."""
+    from mammolens.inference.grouping import Origin
+
+    try:
+        return predictor.origin(path, prediction, options)
+    except InputError:
+        _log.debug("no origin", exc_info=True)
+        return Origin(None)
+
+
+def _examinations(predictor: Predictor, answered: list[tuple[Path, Prediction, Origin]]) -> Iterator[records.Record]:
+    """Make the records of the examinations that the answered files are of."""
+    paths = {id(prediction): path for path, prediction, _ in answered}
+    if answered:
+        for exam in predictor.examinations([(prediction, origin) for _, prediction, origin in answered]):
+            yield records.examined(exam, paths)
 
 
 def _artifacts(prediction: Prediction, out: Path, stem: str) -> dict[str, str]:
@@ -211,31 +269,6 @@ def _write(stream: TextIO, line: str) -> None:
         raise
     except OSError as error:
         raise OutputError("The JSON Lines can't be written. Check for free space.") from error
-
-
-class _Table:
-    """Answers for people, on standard output as they come; the file's name stands last and may be of any length."""
-
-    def __init__(self) -> None:
-        typer.echo(_HEADER)
-
-    def add(self, record: records.Record) -> None:
-        """Print one row."""
-        # What was made fit for JSON may still disturb a terminal.
-        name = terminal.printable(record["path"])
-        if record["status"] != "ok":
-            error = record["error"]
-            row = f"{'-':>11}  {'refused':<9}  {'':<4}  {'':<5}  {'':>11}  {name}: {error['message']} [{error['code']}]"
-            typer.secho(row, fg="yellow")
-            return
-        regions = record["regions"]
-        place = ",".join(str(v) for v in regions[0]["centre"]) if regions else "-"
-        notes = ", ".join(warning.partition(":")[0] for warning in record["warnings"])
-        row = (
-            f"{record['probability']:>11.4f}  {record['label']:<9}  {record['laterality'] or '-':<4}  "
-            f"{record['view'] or '-':<5}  {place:>11}  {name}{f'  ({notes})' if notes else ''}"
-        )
-        typer.secho(row, bold=record["label"] == "malignant")
 
 
 def _say_summary(count: int, refusals: int, out: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The records that programs read: one JSON object a line, schema ``mammolens.prediction/1``."""
+"""The records that programs read: one JSON object a line, a file's or an examination's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from mammolens.cli.terminal import unicode_text
 
 if TYPE_CHECKING:
-    from mammolens.types import Prediction
+    from mammolens.types import ExamPrediction, ModelIdentity, Prediction, Score
 
 SCHEMA = "mammolens.prediction/1"
+
+EXAMINATION = "mammolens.examination/1"
 
 Record = dict[str, Any]
 
@@ -47,11 +49,7 @@ def answered(path: Path, prediction: Prediction, artifacts: Mapping[str, str]) -
             {"box": list(region.box), "centre": list(region.centre), "score": round(region.score, 4)}
             for region in prediction.regions
         ],
-        "model": {
-            "name": prediction.model.name,
-            "version": prediction.model.version,
-            "sha256": prediction.model.sha256,
-        },
+        "model": _model(prediction.model),
         "artifacts": {name: unicode_text(place) for name, place in artifacts.items()},
         "timing_ms": {
             stage: round(getattr(timing, stage), 1) for stage in ("read", "preprocess", "infer", "explain", "total")
@@ -63,6 +61,59 @@ def refused(path: Path, sha256: str | None, code: str, message: str) -> Record:
     """Record of a refusal; ``sha256`` is ``None`` where the file could not be read."""
     error = {"code": code, "message": message}
     return {"schema": SCHEMA, "path": unicode_text(path), "sha256": sha256, "status": "refused", "error": error}
+
+
+def examined(exam: ExamPrediction, paths: Mapping[int, Path]) -> Record:
+    """Record of an examination; every key is always there, in this order.
+
+    Parameters
+    ----------
+    exam : ExamPrediction
+    paths : mapping of int to Path
+        Where each of its predictions comes from, by the prediction's `id`.
+    """
+    return {
+        "schema": EXAMINATION,
+        "examination": exam.name,
+        **_score(exam.score),
+        "breasts": [
+            {
+                "laterality": breast.laterality,
+                **_score(breast.score),
+                "views": [
+                    {
+                        "path": unicode_text(paths[id(view)]),
+                        "sha256": view.mammogram.sha256,
+                        "laterality": view.mammogram.laterality,
+                        "view": view.mammogram.view,
+                        "view_modifiers": list(view.mammogram.view_modifiers),
+                        "probability": view.probability,
+                        "counted": counted,
+                    }
+                    for view, counted in zip(breast.views, breast.counted, strict=True)
+                ],
+            }
+            for breast in exam.breasts
+        ],
+        "missing": [{"laterality": side, "view": view} for side, view in exam.missing],
+        "doubled": [{"laterality": side, "view": view} for side, view in exam.doubled],
+        "warnings": [f"{notice.code}: {notice.message}" for notice in exam.notices],
+        "model": _model(exam.model),
+    }
+
+
+def _score(score: Score) -> Record:
+    """Keys of a score, in their order; not rounded, as in the record of a file."""
+    return {
+        "probability": score.probability,
+        "label": score.label,
+        "confidence": score.confidence,
+        "threshold": score.threshold,
+    }
+
+
+def _model(model: ModelIdentity) -> Record:
+    return {"name": model.name, "version": model.version, "sha256": model.sha256}
 
 
 def line(record: Record) -> str:

@@ -8,6 +8,7 @@ two women, and stand alone.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,5 +110,5 @@ def read_views(table: Path) -> dict[Path, Told]:
             continue
         if laterality_of(side) is None or view.strip().upper() not in VIEWS:
             raise InputError(f"Line {number} of the table of views has no side L or R, or no view such as CC or MLO.")
-        told[(table.parent / name).absolute()] = (side.strip().upper(), view.strip().upper())
+        told[Path(os.path.abspath(table.parent / name))] = (side.strip().upper(), view.strip().upper())
     return told
