@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mammolens import __version__
-from mammolens.cli import audit, doctor, models, predict, preview, serve, terminal, train, users
+from mammolens.cli import audit, data, doctor, models, predict, preview, serve, terminal, train, users
 
 app = typer.Typer(
     name="mammolens",
@@ -61,6 +61,7 @@ def demo(
 app.command(cls=terminal.Command)(predict.predict)
 app.command(cls=terminal.Command)(preview.preview)
 app.command(cls=terminal.Command)(train.train)
+app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(users.app, name="users")
 app.add_typer(audit.app, name="audit")

@@ -1,20 +1,18 @@
-"""Preprocessed images of a case table on disk, so that training reads each file once."""
+"""Preprocessed images of a case table for training, from the cache that `mammolens data prepare` fills too."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import Progress
 
-from mammolens.datasets import CaseTable
-from mammolens.errors import InputError, TrainingDataError
-from mammolens.imaging import preprocess
-from mammolens.imaging.options import ReadOptions
-from mammolens.imaging.reading import read_mammogram
+from mammolens.datasets import CaseTable, prepared
+from mammolens.datasets.table import place
+from mammolens.errors import TrainingDataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +33,7 @@ class Inputs:
     refused: dict[int, str]
 
 
-def _key(table: CaseTable, size: tuple[int, int]) -> str:
-    digest = hashlib.sha256(f"{preprocess.VERSION} {size}".encode())
-    for case in table:
-        digest.update(f"{case.path.name} {case.path.stat().st_size}".encode())
-    return digest.hexdigest()[:16]
-
-
-def prepare(table: CaseTable, size: tuple[int, int], folder: Path) -> Inputs:
+def prepare(table: CaseTable, size: tuple[int, int], folder: Path, *, jobs: int = 2) -> Inputs:
     """Preprocess every image of a table as serving does, or take it from the cache.
 
     Parameters
@@ -52,6 +43,8 @@ def prepare(table: CaseTable, size: tuple[int, int], folder: Path) -> Inputs:
         ``(height, width)`` of the model input.
     folder : Path
         Where the cache lies.
+    jobs : int
+        Threads.
 
     Returns
     -------
@@ -62,39 +55,13 @@ def prepare(table: CaseTable, size: tuple[int, int], folder: Path) -> Inputs:
     TrainingDataError
         If more than one image in twenty is refused.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"inputs-{_key(table, size)}"
-    done = stem.with_suffix(".npz")
-    if not done.exists():
-        _fill(table, size, stem, done)
-    state = np.load(done)
-    images = np.load(stem.with_suffix(".npy"), mmap_mode="r")
-    refused = dict(zip(state["refused_rows"].tolist(), state["refused_codes"].tolist(), strict=True))
-    if len(refused) * 20 > len(table):
-        raise TrainingDataError(f"{len(refused)} of {len(table)} images were refused; is this the right folder?")
-    return Inputs(images=images, rows=state["rows"], refused=refused)
-
-
-def _fill(table: CaseTable, size: tuple[int, int], stem: Path, done: Path) -> None:
-    partial = stem.with_suffix(".partial.npy")
-    images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(table), *size))
-    rows: list[int] = []
-    refused: dict[int, str] = {}
-    options = ReadOptions(min_size=size)
-    with Progress(transient=True) as progress:
-        for row, case in enumerate(progress.track(table, description="preprocessing")):
-            try:
-                mammogram = read_mammogram(case.path, options)
-                images[len(rows)] = preprocess.prepare(mammogram, size).image
-            except InputError as error:
-                refused[row] = error.code
-                continue
-            rows.append(row)
-    images.flush()
-    partial.replace(stem.with_suffix(".npy"))
-    np.savez(
-        done,
-        rows=np.array(rows, np.int64),
-        refused_rows=np.array(list(refused), np.int64),
-        refused_codes=np.array(list(refused.values()), np.str_),
-    )
+    with Progress(transient=True, console=Console(stderr=True)) as progress:
+        task = progress.add_task("preprocessing", total=len(table))
+        found = prepared.prepare(table, size, folder, jobs=jobs, advance=lambda rows: progress.advance(task, rows))
+    if len(found.refused) * 20 > len(table):
+        row, code = next(iter(found.refused.items()))
+        raise TrainingDataError(
+            f"{len(found.refused)} of {len(table)} images were refused; is this the right folder? The first is "
+            f"{place(table[row], row + 1)} ({code})."
+        )
+    return Inputs(images=found.images, rows=found.rows, refused=found.refused)
