@@ -74,7 +74,7 @@ def heatmap(evidence: NDArray[np.float32], mask: NDArray[np.uint8], scale: float
     Parameters
     ----------
     evidence : ndarray of float32, shape (h, w)
-        As `evidence_map` gives it.
+        As `evidence_map` gives it, or another method of `mammolens.explain.methods`.
     mask : ndarray of uint8, shape (H, W)
         Above 0 on the breast.
     scale : float
@@ -94,15 +94,41 @@ def heatmap(evidence: NDArray[np.float32], mask: NDArray[np.uint8], scale: float
     """
     if not (math.isfinite(scale) and scale > 0.0):
         raise BundleInvalid("The bundle's evidence scale must be a positive number. Export the bundle again.")
+    return np.asarray(np.minimum(_grown(evidence, mask, scale), np.float32(1.0)), np.float32)
+
+
+def grown(evidence: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give the heat map before it is scaled and clipped: in the evidence's own unit.
+
+    Parameters
+    ----------
+    evidence : ndarray of float32, shape (h, w)
+    mask : ndarray of uint8, shape (H, W)
+        Above 0 on the breast.
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W)
+        At least 0; 0 outside the breast. Its highest pixel is the peak that
+        `heatmap` shows, also where that is clipped.
+
+    Raises
+    ------
+    EngineError
+        If the evidence is not a map of finite numbers.
+    """
+    return _grown(evidence, mask, 1.0)
+
+
+def _grown(evidence: NDArray[np.float32], mask: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
     if evidence.ndim != 2 or evidence.size == 0 or not np.isfinite(evidence).all():
         raise EngineError("The engine gave an evidence map that is not made of finite numbers. Verify the bundle.")
     height, width = mask.shape
     rectified = np.maximum(evidence.astype(np.float32), np.float32(0.0)) / np.float32(scale)
     rows = np.asarray(_interpolation(evidence.shape[0], height) @ rectified, np.float32)
-    grown = _product(rows, _interpolation(evidence.shape[1], width).T)
-    clipped = np.clip(grown, 0.0, 1.0)
-    clipped[mask == 0] = 0.0
-    return np.asarray(clipped, np.float32)
+    values = np.maximum(_product(rows, _interpolation(evidence.shape[1], width).T), np.float32(0.0))
+    values[mask == 0] = 0.0
+    return np.asarray(values, np.float32)
 
 
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mammolens.errors import BundleInvalid, ConfigurationError
+from mammolens.errors import BundleInvalid
 from mammolens.models import session
 from mammolens.models.contract import to_input
+from mammolens.models.head import onnx_library
 from mammolens.models.network import InputContract
 
 _SMALL = 64
@@ -48,7 +49,7 @@ def float16(graph: bytes) -> bytes:
     ConfigurationError
         If onnx is not installed.
     """
-    onnx = _onnx()
+    onnx = onnx_library()
     model = onnx.load_from_string(graph)
     casts, kept = [], []
     for tensor in model.graph.initializer:
@@ -98,7 +99,7 @@ def int8(graph: bytes, images: NDArray[np.uint8], contract: InputContract) -> by
     B. Jacob et al., "Quantization and Training of Neural Networks for Efficient
     Integer-Arithmetic-Only Inference", CVPR 2018, arXiv:1712.05877.
     """
-    onnx = _onnx()
+    onnx = onnx_library()
     from onnxruntime import quantization
 
     model = onnx.load_from_string(graph)
@@ -124,14 +125,6 @@ def int8(graph: bytes, images: NDArray[np.uint8], contract: InputContract) -> by
             extra_options={"TensorQuantOverrides": ranges},
         )
         return bytes(place.read_bytes())
-
-
-def _onnx() -> Any:
-    try:
-        import onnx
-    except ImportError as error:
-        raise ConfigurationError("onnx is not installed. Run: pip install 'mammolens[import]'.") from error
-    return onnx
 
 
 def _finished(model: Any, casts: list[Any], constants: list[Any]) -> bytes:
