@@ -57,6 +57,18 @@ def test_stages_reach_further_down_one_after_the_other(random_network: Callable[
         last = moved
 
 
+def test_the_networks_of_an_ensemble_are_all_shuffled(random_network: Callable[..., Network]) -> None:
+    model = onnx.load_from_string(onnx_graph.write(random_network()))
+    for tensor in model.graph.initializer:
+        tensor.name = f"member2/{tensor.name}"
+    after = tensors(randomised(Holder(model.SerializeToString()), "head and last convolution").graph)  # type: ignore[type-var]
+    before = tensors(model.SerializeToString())
+    assert not np.array_equal(before["member2/top_conv/kernel"], after["member2/top_conv/kernel"])
+    np.testing.assert_array_equal(
+        before["member2/block7a_project_conv/kernel"], after["member2/block7a_project_conv/kernel"]
+    )
+
+
 def test_a_graph_of_unknown_layers_is_refused() -> None:
     from onnx import TensorProto, helper, numpy_helper
 

@@ -55,7 +55,8 @@ def randomised(bundle: ModelBundle, stage: str = "everything", seed: int = 0) ->
     onnx = onnx_library()
     random = np.random.default_rng(seed)
     model = onnx.load_from_string(bundle.graph)
-    pattern, shuffled = re.compile(STAGES[stage]), 0
+    # The networks of an ensemble have a name of their own before those of their layers.
+    pattern, shuffled = re.compile(rf"(?:member\d+/)?(?:{STAGES[stage]})"), 0
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
         if pattern.match(tensor.name) and values.dtype.kind == "f" and values.size > 1:
