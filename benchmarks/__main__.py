@@ -1,7 +1,7 @@
 """Speed and memory against the floor and against textbook code: ``python -m benchmarks``.
 
-``python -m benchmarks overlay``, ``sandbox``, ``engines`` and ``web`` run the programs that look at one
-stage, or at the web application, closely. ``docs/benchmarks.md`` says what each column means.
+``python -m benchmarks overlay``, ``sandbox``, ``engines``, ``localisation`` and ``web`` run the programs that
+look at one stage, or at the web application, closely. ``docs/benchmarks.md`` says what each column means.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from benchmarks.measure import Pace, Series, Timed
 
 CLOSE_UPS = {
     "engines": "benchmarks.engines",
+    "localisation": "benchmarks.localisation",
     "overlay": "benchmarks.overlay_speed",
     "sandbox": "benchmarks.sandbox_overhead",
     "web": "benchmarks.web",

@@ -1,6 +1,6 @@
 """What a bundle's explanations show: against outlines of lesions, and by deletion and insertion.
 
-Run: ``python -m benchmarks.localisation [BUNDLE] --outlines mini-mias FOLDER --curves rsna-640 FOLDER``.
+Run: ``python -m benchmarks localisation [BUNDLE] --outlines mini-mias FOLDER --curves rsna-640 FOLDER``.
 Either part may be left out. Prints Markdown; with ``--output`` also writes the figures
 as JSON and the examples as PNG.
 """
@@ -34,7 +34,7 @@ def sample(cases: list[Case], wanted: int, seed: int) -> list[Case]:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.localisation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks localisation", description=__doc__)
     parser.add_argument("bundle", nargs="?", default="default")
     parser.add_argument("--outlines", nargs=2, metavar=("NAME", "FOLDER"), help="data set with outlined lesions")
     parser.add_argument("--curves", nargs=2, metavar=("NAME", "FOLDER"), help="data set for deletion and insertion")
