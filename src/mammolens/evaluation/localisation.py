@@ -26,10 +26,10 @@ from mammolens.errors import InputError, TrainingDataError
 from mammolens.evaluation import localisation_sanity as sanity
 from mammolens.evaluation.localisation_baselines import BASELINES, RANDOMISED
 from mammolens.evaluation.localisation_examples import example
-from mammolens.evaluation.localisation_figures import Figures, estimate_dict, figures
+from mammolens.evaluation.localisation_figures import Figures, figures
 from mammolens.evaluation.localisation_outlines import Place
 from mammolens.evaluation.localisation_rows import Picture, Row, reduction_of, row
-from mammolens.evaluation.metrics import Estimate
+from mammolens.evaluation.resampling import DRAWS, Estimate
 from mammolens.explain.gradcam import grown
 from mammolens.explain.methods import METHODS, method
 from mammolens.explain.passes import OpenedNetwork
@@ -70,7 +70,7 @@ class Plan:
     sanity: int = 24
     examples: int = 8
     threads: int = 0
-    draws: int = 2000
+    draws: int = DRAWS
     seed: int = 0
 
 
@@ -120,7 +120,7 @@ class Localisation:
             "methods": {name: each.as_dict() for name, each in self.methods.items()},
             "baselines": {name: each.as_dict() for name, each in self.baselines.items()},
             "sanity": {
-                name: {stage: estimate_dict(value) for stage, value in stages.items()}
+                name: {stage: value.as_dict() for stage, value in stages.items()}
                 for name, stages in self.sanity.items()
             },
         }

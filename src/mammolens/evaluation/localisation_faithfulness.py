@@ -12,8 +12,8 @@ from rich.progress import track
 from mammolens.datasets.table import Case
 from mammolens.errors import InputError, TrainingDataError
 from mammolens.evaluation.localisation_baselines import BASELINES
-from mammolens.evaluation.localisation_figures import estimate_dict, mean_estimate
-from mammolens.evaluation.metrics import Estimate
+from mammolens.evaluation.localisation_figures import mean_estimate
+from mammolens.evaluation.resampling import Estimate
 from mammolens.explain.faithfulness import Kind, curves
 from mammolens.explain.gradcam import grown
 from mammolens.explain.methods import METHODS, method
@@ -54,10 +54,9 @@ class Faithfulness:
             "pictures": self.pictures,
             "women": self.women,
             "advantage": {
-                name: {kind: estimate_dict(value) for kind, value in kinds.items()}
-                for name, kinds in self.advantage.items()
+                name: {kind: value.as_dict() for kind, value in kinds.items()} for name, kinds in self.advantage.items()
             },
-            "against": {name: estimate_dict(value) for name, value in self.against.items()},
+            "against": {name: value.as_dict() for name, value in self.against.items()},
             "refused": dict(self.refused),
         }
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.evaluation.localisation_rows import THRESHOLDS, Row
-from mammolens.evaluation.metrics import Estimate, resampled
+from mammolens.evaluation.resampling import DRAWS, Estimate, estimates
 
 RATES = (0.25, 0.5, 1.0, 2.0)
 """False regions per image at which the sensitivity is given."""
@@ -73,27 +73,21 @@ class Figures:
     def as_dict(self) -> dict[str, Any]:
         """Give plain values, ready for JSON."""
         plain: dict[str, Any] = {
-            name: estimate_dict(getattr(self, name))
-            for name in ("inside", "near", "energy", "overlap", "overlap_at_half")
+            name: getattr(self, name).as_dict() for name in ("inside", "near", "energy", "overlap", "overlap_at_half")
         }
         plain["threshold"], plain["silent"] = self.threshold, self.silent
-        plain["froc"] = [{"false_regions_per_image": rate, **estimate_dict(each)} for rate, each in self.froc.items()]
+        plain["froc"] = [{"false_regions_per_image": rate, **each.as_dict()} for rate, each in self.froc.items()]
         plain["served"] = None
         if self.served is not None:
             plain["served"] = {
-                "sensitivity": estimate_dict(self.served.sensitivity),
-                "false_regions_per_image": estimate_dict(self.served.false_regions),
+                "sensitivity": self.served.sensitivity.as_dict(),
+                "false_regions_per_image": self.served.false_regions.as_dict(),
             }
         return plain
 
 
-def estimate_dict(estimate: Estimate) -> dict[str, float]:
-    """Give an estimate as plain values."""
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-
-
 def figures(
-    rows: Sequence[Row], women: Sequence[str], served: float | None = None, draws: int = 2000, seed: int = 0
+    rows: Sequence[Row], women: Sequence[str], served: float | None = None, draws: int = DRAWS, seed: int = 0
 ) -> Figures:
     """Sum up a map's rows.
 
@@ -133,11 +127,10 @@ def figures(
     )
 
 
-def mean_estimate(values: NDArray[np.float64], women: NDArray[Any], draws: int = 2000, seed: int = 0) -> Estimate:
-    """Mean over pictures with a 95 % percentile interval by resampling women, each with all her pictures."""
-    means = [float(values[chosen].mean()) for chosen in resampled(women, draws, seed)]
-    low, high = np.percentile(means, (2.5, 97.5))
-    return Estimate(float(values.mean()), float(low), float(high))
+def mean_estimate(values: NDArray[np.float64], women: NDArray[Any], draws: int = DRAWS, seed: int = 0) -> Estimate:
+    """Mean over pictures, values of shape (N,), with a 95 % percentile interval by resampling women."""
+    (found,) = estimates(lambda w: {"mean": w @ values / w.sum(axis=1)}, women, draws=draws, seed=seed).values()
+    return found
 
 
 def _left_out(overlaps: NDArray[np.float64], women: NDArray[Any]) -> NDArray[np.float64]:
@@ -154,7 +147,7 @@ class _Froc:
     """Regions of a map over all pictures, and what any choice of pictures makes of them."""
 
     def __init__(self, rows: Sequence[Row], women: NDArray[Any]) -> None:
-        self._women, self._pictures = women, len(rows)
+        self._women = women
         self._lesion_of = np.array([i for i, row in enumerate(rows) for _ in row.found], np.intp)
         self._found = np.array([score for row in rows for score in row.found])
         false_of = np.array([i for i, row in enumerate(rows) for _ in row.false], np.intp)
@@ -162,47 +155,35 @@ class _Froc:
         order = np.argsort(-scores, kind="stable")
         self._false_of, self._false = false_of[order], scores[order]
 
-    def _sensitivity(self, times: NDArray[np.intp], rate: float) -> float:
-        """Sensitivity at a rate of false regions, each picture taken as often as ``times`` says."""
-        so_far = times[self._false_of].cumsum() / times.sum()
+    def _share(self, weights: NDArray[np.float64], found: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Share of lesions that are found, shape (B,); NaN for samples without a lesion."""
+        of_lesions = weights[:, self._lesion_of]
+        total = of_lesions.sum(axis=1)
+        return np.asarray(np.where(total > 0, (of_lesions * found).sum(axis=1) / np.maximum(total, 1e-12), np.nan))
+
+    def _sensitivity(self, weights: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
+        """Sensitivity at a rate of false regions, each picture taken as often as ``weights`` (B, N) says."""
+        so_far = weights[:, self._false_of].cumsum(axis=1) / weights.sum(axis=1, keepdims=True)
         # The first false region that is one too many, and all that are no higher, are left away.
-        beyond = int(np.searchsorted(so_far, rate, side="right"))
-        limit = self._false[beyond] if beyond < len(self._false) else -np.inf
-        return self._share(times, self._found > limit)
-
-    def _share(self, times: NDArray[np.intp], found: NDArray[np.bool_]) -> float:
-        weights = times[self._lesion_of]
-        return float((weights * found).sum() / weights.sum()) if weights.sum() else float("nan")
-
-    def _samples(self, draws: int, seed: int) -> list[NDArray[np.intp]]:
-        return [np.bincount(chosen, minlength=self._pictures) for chosen in resampled(self._women, draws, seed)]
-
-    def _whole(self) -> NDArray[np.intp]:
-        return np.ones(self._pictures, np.intp)
+        limits = np.append(self._false, -np.inf)[(so_far <= rate).sum(axis=1)]
+        return self._share(weights, self._found > limits[:, None])
 
     def sensitivities(self, draws: int, seed: int) -> dict[float, Estimate]:
         """Sensitivity at each of `RATES`."""
-        samples = self._samples(draws, seed)
-        return {
-            rate: _interval(self._sensitivity(self._whole(), rate), [self._sensitivity(t, rate) for t in samples])
-            for rate in RATES
-        }
+
+        def at_rates(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+            return {str(rate): self._sensitivity(weights, rate) for rate in RATES}
+
+        found = estimates(at_rates, self._women, draws=draws, seed=seed)
+        return {rate: found[str(rate)] for rate in RATES}
 
     def served(self, threshold: float, draws: int, seed: int) -> Served:
         """Sensitivity and false regions of what lies at or above a threshold."""
         found, false = self._found >= threshold, self._false_of[self._false >= threshold]
-        samples = self._samples(draws, seed)
 
-        def rate(times: NDArray[np.intp]) -> float:
-            return float(times[false].sum() / times.sum())
+        def at_threshold(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+            rate = weights[:, false].sum(axis=1) / weights.sum(axis=1)
+            return {"sensitivity": self._share(weights, found), "false": rate}
 
-        whole = self._whole()
-        return Served(
-            _interval(self._share(whole, found), [self._share(times, found) for times in samples]),
-            _interval(rate(whole), [rate(times) for times in samples]),
-        )
-
-
-def _interval(value: float, sampled: Sequence[float]) -> Estimate:
-    low, high = np.nanpercentile(sampled, (2.5, 97.5))
-    return Estimate(value, float(low), float(high))
+        both = estimates(at_threshold, self._women, draws=draws, seed=seed)
+        return Served(both["sensitivity"], both["false"])

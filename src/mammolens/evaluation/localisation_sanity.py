@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.evaluation.localisation_figures import mean_estimate
-from mammolens.evaluation.metrics import Estimate
+from mammolens.evaluation.resampling import Estimate
 from mammolens.explain.methods import method
 from mammolens.explain.passes import OpenedNetwork, Pass
 from mammolens.models.bundle import ModelBundle
