@@ -27,6 +27,7 @@ from mammolens.models.efficientnet import build
 from mammolens.models.transfer import network_of
 from mammolens.training.config import TrainingConfig, load
 from mammolens.training.crossval import SCORED
+from mammolens.training.protocol import training_part
 
 
 def sessions(config: TrainingConfig, folds: tuple[int, ...]) -> dict[int, object]:
@@ -51,14 +52,14 @@ def logit(session: object, image: NDArray[np.uint8]) -> float:
 
 def out_of_fold(config: TrainingConfig) -> None:
     """Print out-of-fold AUCs by the serving road."""
-    table = DATASETS[config.data.dataset](config.data.folder)
+    table = training_part(DATASETS[config.data.dataset](config.data.folder), config.data)
     opened = sessions(config, table.folds)
     with (config.output / "out_of_fold.csv").open(encoding="utf-8") as file:
         written = {row["file"]: float(row["logit"]) for row in csv.DictReader(file)}
     options = ReadOptions(min_size=config.model.size)
     rows = []
     for case in table:
-        if case.path.name not in written:
+        if case.path.relative_to(config.data.folder).as_posix() not in written:
             continue
         made = preprocess.prepare(read_mammogram(case.path, options), config.model.size)
         rows.append((case, logit(opened[case.fold], made.image)))
@@ -66,7 +67,9 @@ def out_of_fold(config: TrainingConfig) -> None:
     women = np.array([case.woman for case, _ in rows])
     breasts = np.array([case.breast for case, _ in rows])
     served = np.array([score for _, score in rows])
-    differences = np.abs(served - np.array([written[case.path.name] for case, _ in rows]))
+    differences = np.abs(
+        served - np.array([written[case.path.relative_to(config.data.folder).as_posix()] for case, _ in rows])
+    )
     print(
         f"images {len(rows)}; |logit served - logit of training|: "
         f"median {np.median(differences):.2g}, 99 % {np.percentile(differences, 99):.2g}, max {differences.max():.2g}"

@@ -9,7 +9,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from mammolens.models import efficientnet, onnx_graph, transfer  # noqa: E402
+from mammolens.models import efficientnet, golden, onnx_graph, transfer  # noqa: E402
 from mammolens.models.export import parity  # noqa: E402
 
 SIZE = (96, 64)
@@ -253,3 +253,13 @@ def test_mixed_precision_keeps_weights_and_head_in_float32_and_leaves_keras_as_i
     assert b.dtype == np.float32
     # bfloat16 keeps 8 bits; errors of 49 convolutions add up.
     np.testing.assert_allclose(a, b, atol=0.25 * float(np.abs(a).max()))
+
+
+def test_random_start_lets_pictures_differ_at_the_end_without_growing() -> None:
+    keras.utils.set_random_seed(1)
+    model = efficientnet.build("efficientnet-b0", (96, 64), folded=True, dropout=0.0)
+    transfer.randomise(model, "efficientnet-b0")
+    pooled = keras.Model(model.input, model.get_layer("avg_pool").output)
+    features = np.asarray(pooled.predict_on_batch(golden.variations((96, 64)).astype(np.float32)[..., None]))
+    assert 0.05 < features.std(axis=0).mean() < 50.0
+    assert np.abs(features).max() < 1e3

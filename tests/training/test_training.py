@@ -11,13 +11,11 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from mammolens.errors import ConfigurationError, TrainingError  # noqa: E402
+from mammolens.errors import TrainingError  # noqa: E402
 from mammolens.training import checkpoint, config, fit  # noqa: E402
 from mammolens.training.augment import augment  # noqa: E402
 
 SIZE = (64, 48)
-REPOSITORY = Path(__file__).resolve().parents[2]
-MODEL = '[model]\nname="a"\narchitecture="b"\nsize=[1,2]\nimagenet="c"\n'
 
 
 @pytest.fixture(scope="module")
@@ -44,43 +42,6 @@ def data() -> tuple[np.ndarray, np.ndarray, fit.Split]:
     images = random.integers(60, 120, (40, *SIZE)).astype(np.uint8)
     images[labels > 0, 20:40, 10:30] += 100
     return images, labels, fit.Split("tiny", np.arange(32), np.arange(32, 40))
-
-
-def test_configuration_of_the_shipped_model_loads() -> None:
-    loaded = config.load(REPOSITORY / "configs" / "rsna640-b0.toml")
-    assert loaded.model.architecture == "efficientnet-b0"
-    assert Path(loaded.model.imagenet).is_absolute()
-
-
-def test_weights_may_come_from_the_network(tmp_path: Path) -> None:
-    path = tmp_path / "c.toml"
-    path.write_text(
-        '[model]\nname="n"\narchitecture="efficientnet-b0"\nsize=[64, 48]\nimagenet="imagenet"\n'
-        '[data]\ndataset="rsna-640"\nfolder="d"\n[fit]\nepochs=1\n'
-    )
-    assert config.load(path).model.imagenet == "imagenet"
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("[model]\nname = 1 =", "TOML"),
-        ("x = 1\n[y]\n", "unknown"),
-        ("[data]\n[fit]\n", "model"),
-        (MODEL + "surprise=1\n[data]\n[fit]\n", "surprise"),
-        (MODEL + '[data]\ndataset="d"\nfolder="f"\n[fit]\nepochs=1\nprecision="float8"\n', "precision"),
-        (MODEL + '[fit]\nepochs=1\n[data]\nfolder="d"\n', "data"),
-        (MODEL + 'final="best"\n[fit]\nepochs=1\n[data]\n', "final"),
-        (MODEL + "looks=3\n[fit]\nepochs=1\n[data]\n", "looks"),
-        (MODEL + "[fit]\nepochs=2\nlow_epochs=1\n[data]\n", "low_size"),
-        (MODEL + "[fit]\nepochs=2\nshared_epochs=1\n[data]\n", "shared_epochs"),
-    ],
-)
-def test_wrong_configuration_says_what_is_wrong(tmp_path: Path, text: str, named: str) -> None:
-    path = tmp_path / "c.toml"
-    path.write_text(text)
-    with pytest.raises(ConfigurationError, match=named):
-        config.load(path)
 
 
 def test_digest_tells_runs_apart_by_what_their_weights_depend_on(settings: config.TrainingConfig) -> None:
@@ -231,21 +192,6 @@ def test_low_epochs_come_first_and_the_model_ends_at_full_size(
     assert [batches(step)[0].shape[1:3] for step in (0, 3, 4)] == [(32, 32), (32, 32), SIZE]
     model = fit.run(small, images, labels, split, tmp_path, 1)
     assert model.input_shape[1:3] == SIZE
-
-
-def test_each_fold_holds_out_its_own_women_and_the_final_fit_nobody() -> None:
-    from mammolens.datasets import Case, CaseTable
-    from mammolens.training.crossval import FINAL, splits
-
-    table = CaseTable("t", [Case(Path(f"{i}.png"), str(i), "L", "CC", i % 2 == 0, fold=1 + i % 4) for i in range(16)])
-    rows = np.delete(np.arange(16), 5)  # one image was refused: indices are into what is left
-    *made, final = splits(table, rows)
-    assert [split.name for split in made] == ["fold1", "fold2", "fold3", "fold4"]
-    for fold, split in enumerate(made, 1):
-        assert {table[rows[index]].fold for index in split.watch} == {fold}
-        assert fold not in {table[rows[index]].fold for index in split.fit}
-        assert sorted([*split.fit, *split.watch]) == list(range(15))
-    assert (final.name, final.fit.tolist(), final.watch.tolist()) == (FINAL, list(range(15)), [])
 
 
 def test_mean_of_weights_is_taken_tensor_by_tensor(settings: config.TrainingConfig, tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ BACKENDS = ("tensorflow", "torch", "jax")
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file, such as those in configs/.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Take this value instead of the file's; may be repeated."),
+    ] = None,
 ) -> None:
     """Train a model and make a bundle of it.
 
@@ -25,7 +29,7 @@ def train(
     """
     from mammolens.training import config as configuration
 
-    wanted = configuration.load(config)
+    wanted = configuration.load(config, overrides or ())
     choose_backend()
     from mammolens.training import crossval, finish
 

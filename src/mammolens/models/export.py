@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from mammolens.errors import BundleInvalid
 from mammolens.imaging import preprocess
-from mammolens.models import golden, onnx_graph
+from mammolens.models import golden, onnx_graph, variants, weights_file
 from mammolens.models.bundle import CARD, GRAPH, WEIGHTS
 from mammolens.models.imported import ImportDescription, export_graph, export_network
 from mammolens.models.manifest import (
@@ -25,13 +26,26 @@ from mammolens.models.manifest import (
     Preprocessing,
     Training,
 )
+from mammolens.models.network import Network
 from mammolens.models.transfer import network_of, unfold
 from mammolens.models.writing import write_bundle
 
-__all__ = ["Description", "ImportDescription", "export", "export_graph", "export_network", "parity"]
+__all__ = [
+    "Description",
+    "ImportDescription",
+    "ensemble_graph",
+    "export",
+    "export_ensemble",
+    "export_graph",
+    "export_network",
+    "parity",
+]
 
 TOLERANCE = 1e-3
 """Largest difference of logits, Keras against ONNX Runtime, that an export may have."""
+
+LARGEST = 40_000_000
+"""Bytes that an ensemble's weights may take in both formats together; above, the graph alone holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,8 @@ def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8], looks: int = 1) 
 
     Parameters
     ----------
-    model : keras.Model
+    model : keras.Model, or a list of them
+        The networks of an ensemble, whose logits are averaged.
     graph : bytes
         ONNX.
     inputs : ndarray of uint8, shape (N, H, W)
@@ -76,8 +91,9 @@ def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8], looks: int = 1) 
 
     axis = 1 if keras.config.image_data_format() == "channels_first" else -1
     batch = inputs.astype(np.float32)
-    seen = (batch, np.ascontiguousarray(batch[:, ::-1]))[:looks]
-    expected = np.mean([np.asarray(model.predict_on_batch(np.expand_dims(b, axis)))[:, 0] for b in seen], axis=0)
+    seen = [np.expand_dims(look, axis) for look in (batch, np.ascontiguousarray(batch[:, ::-1]))[:looks]]
+    models = model if isinstance(model, list) else [model]
+    expected = np.mean([np.asarray(each.predict_on_batch(look))[:, 0] for each in models for look in seen], axis=0)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     logits = session.run(["logit"], {"image": batch[..., None]})[0][:, 0]
     return float(np.abs(expected - logits).max()), logits
@@ -125,13 +141,82 @@ def export(model: Any, about: Description, folder: Path) -> Path:
     return write_bundle(folder, fill, lambda hashes: _manifest(about, goldens, logits, hashes))
 
 
-def _manifest(about: Description, goldens: list[Any], logits: NDArray[np.float32], hashes: dict[str, str]) -> Manifest:
+def ensemble_graph(networks: Sequence[Network], looks: int = 1) -> bytes:
+    """Write the graph of an ensemble as it is shipped: kernels in 16 bits, computed with in 32.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        As `mammolens.models.network.Network.rounded` gives them.
+    looks : int
+
+    Returns
+    -------
+    bytes
+        See `mammolens.models.onnx_graph.write_ensemble`.
+    """
+    return variants.compact(onnx_graph.write_ensemble(networks, looks))
+
+
+def export_ensemble(networks: Sequence[Network], about: Description, folder: Path) -> Path:
+    """Write the bundle of an ensemble; all of it or nothing.
+
+    Kernels are rounded to 16 bits first, so that graph, weights file and Keras hold the
+    same numbers. Where both formats together would be larger than `LARGEST`, the graph
+    alone holds the weights, and the Keras engine reads them there.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+    about : Description
+    folder : Path
+        The bundle's folder; what was there is replaced.
+
+    Returns
+    -------
+    Path
+        ``folder``.
+
+    Raises
+    ------
+    BundleInvalid
+        If the graph's logits differ from the mean of the networks' by over 1e-3, or a
+        weight is too large for 16 bits.
+    ConfigurationError
+        If the networks don't belong together.
+    OutputError
+        If it can't be written there.
+    """
+    from mammolens.models import rebuilt
+
+    rounded = [network.rounded() for network in networks]
+    graph = ensemble_graph(rounded, about.looks)
+    goldens = [golden.model_input(seed, about.size) for seed in golden.SEEDS]
+    inputs = np.stack([made.image for made in goldens])
+    difference, logits = parity([rebuilt.of_network(network) for network in rounded], graph, inputs, about.looks)
+    if not difference <= TOLERANCE:
+        raise BundleInvalid(f"The exported graph differs from the networks by {difference:.2g} in the logit.")
+
+    def fill(made: Path) -> None:
+        (made / GRAPH).write_bytes(graph)
+        (made / CARD).write_text(about.card, encoding="utf-8")
+        weights_file.write_ensemble(rounded, made / WEIGHTS)
+        if len(graph) + (made / WEIGHTS).stat().st_size > LARGEST:
+            (made / WEIGHTS).unlink()
+
+    return write_bundle(folder, fill, lambda hashes: _manifest(about, goldens, logits, hashes, len(networks)))
+
+
+def _manifest(
+    about: Description, goldens: list[Any], logits: NDArray[np.float32], hashes: dict[str, str], members: int = 1
+) -> Manifest:
     return Manifest(
         schema=SCHEMA,
         name=about.name,
         version=about.version,
         architecture=about.architecture,
         looks=1 if about.looks == 1 else 2,
+        members=members,
         classes=("benign", "malignant"),
         preprocessing=Preprocessing(version=preprocess.VERSION, height=about.size[0], width=about.size[1]),
         calibration=about.calibration,

@@ -310,6 +310,9 @@ class Manifest(_Part):
     looks : int
         1, or 2: the network sees the picture and the picture upside down, and the
         features are averaged. The graph does so itself.
+    members : int
+        Networks of the ensemble that the graph is, whose logits and evidence are
+        averaged; 1: a single network.
     input_scale : InputScale
         Bundles from before there was a choice hold the number 255.
     channels : {1, 3}
@@ -341,6 +344,7 @@ class Manifest(_Part):
     version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,31}$")
     architecture: str
     looks: Literal[1, 2] = 1
+    members: int = Field(default=1, ge=1, le=16)
     classes: tuple[Literal["benign"], Literal["malignant"]]
     input_scale: InputScale = "255"
     channels: Literal[1, 3] = 1

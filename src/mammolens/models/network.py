@@ -7,11 +7,15 @@ writer, one weights file and one parity proof, whatever the weights came from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mammolens.errors import BundleInvalid
+
+_LARGEST_HALF = 65504.0
 
 InputScale = Literal["255", "1", "-1..1", "imagenet", "imagenet-bgr"]
 """Scale of a model's input.
@@ -87,3 +91,22 @@ class Network:
     convolutions: Mapping[str, Convolution]
     head: NDArray[np.float32]
     bias: float
+
+    def rounded(self) -> Network:
+        """Give the network with kernels that 16 bits hold exactly: 11 significant bits each.
+
+        Biases and head stay as they are: they are few, and small values of a head would
+        lose more than that.
+
+        Raises
+        ------
+        BundleInvalid
+            If a kernel's value is too large for 16 bits.
+        """
+        rounded = {}
+        for layer, convolution in self.convolutions.items():
+            if not np.abs(convolution.kernel).max() <= _LARGEST_HALF:
+                raise BundleInvalid("A weight of the model is too large for 16 bits.")
+            kernel = convolution.kernel.astype(np.float16).astype(np.float32)
+            rounded[layer] = replace(convolution, kernel=kernel)
+        return replace(self, convolutions=rounded)

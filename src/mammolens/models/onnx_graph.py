@@ -1,4 +1,4 @@
-"""The served graph: an EfficientNet written as ONNX straight from its weights.
+"""The served graph: an EfficientNet, or several side by side, written as ONNX straight from the weights.
 
 Writing the graph here rather than tracing Keras gives the form that runs
 fastest on a CPU (batch normalisation folded, channels first, swish as one
@@ -8,12 +8,13 @@ outputs at the cost of one 1 × 1 convolution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mammolens.errors import ConfigurationError
 from mammolens.models.efficientnet import Block, blocks
 from mammolens.models.network import Convolution, Network
 
@@ -24,18 +25,26 @@ OUTPUTS = ("logit", "evidence", "features")
 class _Graph:
     """Collects nodes and constants, and takes convolutions by layer name."""
 
-    def __init__(self, convolutions: Mapping[str, Convolution]) -> None:
+    def __init__(self) -> None:
         from onnx import helper, numpy_helper
 
-        self._helper, self._numpy_helper, self._convolutions = helper, numpy_helper, convolutions
+        self._helper, self._numpy_helper = helper, numpy_helper
+        self._convolutions: Mapping[str, Convolution] = {}
+        self._prefix = ""
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
+    def enter(self, prefix: str, convolutions: Mapping[str, Convolution]) -> None:
+        """Go on in one network; the names of what follows begin with ``prefix``."""
+        self._prefix, self._convolutions = prefix, convolutions
+
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
+        name = self._prefix + name
         self.constants.append(self._numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        output = self._prefix + output
         self.nodes.append(self._helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
@@ -46,8 +55,9 @@ class _Graph:
         return outputs[0], outputs[1]
 
     def silu(self, x: str) -> str:
-        gate = self.node("Sigmoid", [x], x + "/gate")
-        return self.node("Mul", [x, gate], x + "/silu")
+        name = x.removeprefix(self._prefix)
+        gate = self.node("Sigmoid", [x], name + "/gate")
+        return self.node("Mul", [x, gate], name + "/silu")
 
     def convolution(self, x: str, layer: str, *, stride: int = 1, pads: tuple[int, ...] = (0, 0, 0, 0)) -> str:
         """Dense convolution; ``pads`` is top, left, bottom, right."""
@@ -124,25 +134,25 @@ def _backbone(graph: _Graph, x: str, architecture: str, size: tuple[int, int]) -
     return graph.silu(graph.convolution(x, "top_conv")), size
 
 
-def _head(graph: _Graph, x: str, network: Network, grid: tuple[int, int]) -> None:
+def _head(graph: _Graph, x: str, head: NDArray[np.float32], bias: float, grid: tuple[int, int]) -> None:
     """From the last features to ``evidence`` and, as its sum plus the bias, ``logit``."""
     rows, columns = grid
-    share = graph.constant("logit/share", (network.head / (rows * columns)).reshape(1, -1, 1, 1))
+    share = graph.constant("logit/share", (head / (rows * columns)).reshape(1, -1, 1, 1))
     shares = graph.node("Conv", [x, share], "evidence/grid")
     graph.node("Reshape", [shares, graph.constant("flat", np.array([-1, rows, columns], np.int64))], "evidence")
     axes = graph.constant("axes", np.array([1, 2], np.int64))
     total = graph.node("ReduceSum", ["evidence", axes], "total", keepdims=0)
     total = graph.node("Unsqueeze", [total, graph.constant("last", np.array([1], np.int64))], "total/column")
-    graph.node("Add", [total, graph.constant("logit/bias", np.array([network.bias], np.float32))], "logit")
+    graph.node("Add", [total, graph.constant("logit/bias", np.array([bias], np.float32))], "logit")
 
 
-def _serialised(graph: _Graph, network: Network, grid: tuple[int, int]) -> bytes:
-    """Give the finished graph, checked, as bytes."""
+def _serialised(graph: _Graph, network: Network, channels: int, grid: tuple[int, int]) -> bytes:
+    """Give the finished graph, with so many channels of features, checked, as bytes."""
     from onnx import TensorProto, checker, helper
 
     contract, (rows, columns) = network.contract, grid
     shapes: dict[str, list[str | int | None]]
-    shapes = {"logit": ["N", 1], "evidence": ["N", rows, columns], "features": ["N", len(network.head), rows, columns]}
+    shapes = {"logit": ["N", 1], "evidence": ["N", rows, columns], "features": ["N", channels, rows, columns]}
     image: list[str | int | None] = ["N", contract.height, contract.width, contract.channels]
     made = helper.make_graph(
         graph.nodes,
@@ -174,15 +184,84 @@ def write(network: Network, looks: int = 1) -> bytes:
         network's contract to ``logit`` (N, 1), ``evidence`` (N, h, w), whose sum plus the
         head's bias is the logit, and ``features`` (N, C, h, w).
     """
-    graph = _Graph(network.convolutions)
-    x = _first_step(graph, network)
+    return write_ensemble([network], looks)
+
+
+def write_ensemble(networks: Sequence[Network], looks: int = 1) -> bytes:
+    """Write networks side by side as one ONNX graph, which answers with the mean of what they would.
+
+    Logit and evidence of each are linear in its last features, so the mean of either is
+    linear in the features of all: the ensemble is one network with a wider last layer,
+    and its evidence map is as exact as a single network's.
+
+    Parameters
+    ----------
+    networks : sequence of Network, length K
+        Of one architecture, contract and first step.
+    looks : int
+        As `write` takes it.
+
+    Returns
+    -------
+    bytes
+        As `write` gives it; ``features`` (N, K C, h, w) are those of the networks one
+        after the other. The names of a network's own nodes and constants begin with
+        ``member1/`` and so on where there is more than one.
+
+    Raises
+    ------
+    ConfigurationError
+        If the networks don't belong together.
+    """
+    first = networks[0]
+    if any(not _alike(first, other) for other in networks):
+        raise ConfigurationError("The networks of an ensemble must have one architecture, input size and scale.")
+    size = (first.contract.height, first.contract.width)
+    graph = _Graph()
+    x = _first_step(graph, first)
     if looks == 2:
         x = graph.node("Concat", [x, _upside_down(graph, x, "look")], "looks", axis=0)
-    x, grid = _backbone(graph, x, network.architecture, (network.contract.height, network.contract.width))
+    features = []
+    for member, network in enumerate(networks, 1):
+        graph.enter(member_prefix(member, len(networks)), network.convolutions)
+        last, grid = _backbone(graph, x, network.architecture, size)
+        features.append(last)
+    graph.enter("", {})
+    x = features[0] if len(features) == 1 else graph.node("Concat", features, "members", axis=1)
     if looks == 2:
         upright, turned = graph.halves(x)
         total = graph.node("Add", [upright, _upside_down(graph, turned, "feature")], "both")
         x = graph.node("Mul", [total, graph.constant("half", np.array(0.5, np.float32))], "mean")
     graph.node("Identity", [x], "features")
-    _head(graph, x, network, grid)
-    return _serialised(graph, network, grid)
+    head, bias = joint_head(networks)
+    _head(graph, x, head, bias, grid)
+    return _serialised(graph, first, len(head), grid)
+
+
+def member_prefix(member: int, members: int) -> str:
+    """Give what the names of a network's own constants begin with; ``member`` counts from 1."""
+    return f"member{member}/" if members > 1 else ""
+
+
+def joint_head(networks: Sequence[Network]) -> tuple[NDArray[np.float32], float]:
+    """Head of an ensemble.
+
+    Parameters
+    ----------
+    networks : sequence of Network, length K
+
+    Returns
+    -------
+    head : ndarray of float32, shape (K C,)
+        Weights of the mean logit by all features.
+    bias : float
+    """
+    if len(networks) == 1:
+        return networks[0].head, networks[0].bias
+    head = np.concatenate([network.head for network in networks]) / np.float32(len(networks))
+    return head, float(np.mean([network.bias for network in networks]))
+
+
+def _alike(a: Network, b: Network) -> bool:
+    steps = zip((a.factor, a.offset), (b.factor, b.offset), strict=True)
+    return (a.architecture, a.contract) == (b.architecture, b.contract) and all(np.array_equal(*step) for step in steps)

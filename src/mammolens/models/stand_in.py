@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from mammolens.errors import BundleError, BundleInvalid, MammolensError
 from mammolens.models import golden, session
 from mammolens.models.contract import to_input
-from mammolens.models.efficientnet import VARIANTS, normalisation
+from mammolens.models.efficientnet import VARIANTS
 from mammolens.models.manifest import Manifest
-from mammolens.models.network import Network
 from mammolens.types import Notice
 
 CODE = "format-fallback"
@@ -90,18 +89,7 @@ def _written(manifest: Manifest, weights: bytes) -> bytes:
 
     if manifest.architecture not in VARIANTS or manifest.explanation != "linear":
         raise BundleInvalid("Only a network that Mammolens builds itself can be written anew.")
-    stored = weights_file.read(weights, manifest.architecture)
-    usual = normalisation(manifest.channels)
-    network = Network(
-        architecture=manifest.architecture,
-        contract=manifest.contract,
-        factor=np.array(usual[0] if manifest.factor is None else manifest.factor, np.float32),
-        offset=np.array(usual[1] if manifest.offset is None else manifest.offset, np.float32),
-        convolutions=stored.convolutions,
-        head=stored.head,
-        bias=stored.bias,
-    )
-    return onnx_graph.write(network, looks=manifest.looks)
+    return onnx_graph.write_ensemble(weights_file.networks(weights, manifest), looks=manifest.looks)
 
 
 def _prove(manifest: Manifest, graph: bytes) -> None:

@@ -86,6 +86,38 @@ def load_imagenet(model: Any, architecture: str, weights: Path | Literal["imagen
         layer.set_weights(values)
 
 
+_GAINS = {"dwconv": 2.8, "se_reduce": 0.3, "se_expand": 0.3, "project_conv": 6.0}
+"""Variances, times the fan-in, that make up for swish (0.36 of a normal variable's power) and half-open gates."""
+
+
+def randomise(model: Any, architecture: str) -> None:
+    """Give a folded network random kernels under which activations keep their size from end to end.
+
+    Without batch normalisation, Keras' own start lets them vanish on the way. For
+    rehearsals: what is learned from here is no model to use.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As `mammolens.models.efficientnet.build` with ``folded=True`` made it.
+    architecture : str
+        A key of `mammolens.models.efficientnet.VARIANTS`.
+
+    Notes
+    -----
+    The draw follows ``keras.utils.set_random_seed``.
+    """
+    import keras
+
+    for name, shape in kernels(architecture).items():
+        layer = model.get_layer(name)
+        depthwise = name.endswith("dwconv")
+        fan_in = shape[0] * shape[1] * (1 if depthwise else shape[2])
+        gain = next((value for kind, value in _GAINS.items() if name.endswith(kind)), 1.0)
+        kernel = keras.random.normal(layer.kernel.shape, 0.0, (gain / fan_in) ** 0.5)
+        layer.kernel.assign(kernel)
+
+
 def _application(architecture: str, weights: Path | Literal["imagenet"]) -> Any:
     """Network of ``keras.applications`` with ImageNet's weights, without its top."""
     import keras

@@ -49,12 +49,36 @@ def float16(graph: bytes) -> bytes:
     ConfigurationError
         If onnx is not installed.
     """
+    return _halved(graph, exactly=False)
+
+
+def compact(graph: bytes) -> bytes:
+    """Store in 16 bits the weights that 16 bits hold exactly, and no others: the answers stay what they are.
+
+    Parameters
+    ----------
+    graph : bytes
+        ONNX, of networks that were `mammolens.models.network.Network.rounded`.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ConfigurationError
+        If onnx is not installed.
+    """
+    return _halved(graph, exactly=True)
+
+
+def _halved(graph: bytes, *, exactly: bool) -> bytes:
     onnx = onnx_library()
     model = onnx.load_from_string(graph)
     casts, kept = [], []
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < _SMALL:
+        if values.dtype != np.float32 or values.size < _SMALL or (exactly and not _held(values)):
             kept.append(tensor)
             continue
         if not np.abs(values).max() <= _LARGEST_HALF:
@@ -64,6 +88,13 @@ def float16(graph: bytes) -> bytes:
         name = f"{tensor.name}/single"
         casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], name=name, to=onnx.TensorProto.FLOAT))
     return _finished(model, casts, kept)
+
+
+def _held(values: NDArray[np.float32]) -> bool:
+    """Whether 16 bits hold all values exactly."""
+    if not np.abs(values).max() <= _LARGEST_HALF:
+        return False
+    return bool(np.array_equal(values.astype(np.float16).astype(np.float32), values))
 
 
 def int8(graph: bytes, images: NDArray[np.uint8], contract: InputContract) -> bytes:

@@ -4,7 +4,8 @@ The layout is the one in which Keras 3 saves our standard network (batch
 normalisation not folded), so Keras' own ``load_weights`` takes the file:
 ``layers/<class>_<count>/vars/<index>``, the classes in snake case, counted in the
 order of the network's layers, the layer's name as an attribute of ``vars``. Layers
-without weights may be left out.
+without weights may be left out. An ensemble's networks lie in ``members/1``,
+``members/2`` and so on, each laid out so.
 
 References
 ----------
@@ -15,7 +16,7 @@ References
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.errors import BundleInvalid, ConfigurationError
-from mammolens.models.efficientnet import BN_EPSILON, features_of, kernels
+from mammolens.models.efficientnet import BN_EPSILON, features_of, kernels, normalisation
+from mammolens.models.manifest import Manifest
 from mammolens.models.network import Convolution, Network
 from mammolens.models.transfer import fold, normalisation_of
 
@@ -82,17 +84,44 @@ def write(network: Network, path: Path) -> None:
     ConfigurationError
         If h5py is not installed.
     """
-    arrays = _unfolded(network)
     with _h5py().File(path, "w") as file:
-        file.create_group("vars").attrs["name"] = network.architecture
-        for layer, group in groups(network.architecture):
-            place = file.create_group(group).create_group("vars")
-            place.attrs["name"] = layer
-            for index, values in enumerate(arrays[layer]):
-                place.create_dataset(str(index), data=np.ascontiguousarray(values, np.float32))
+        _fill(file, network, np.float32)
 
 
-def read(source: Path | bytes, architecture: str) -> Weights:
+def write_ensemble(networks: Sequence[Network], path: Path) -> None:
+    """Write the weights of an ensemble's networks, kernels that 16 bits hold exactly in 16 bits.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        As `mammolens.models.network.Network.rounded` gives them.
+    path : Path
+        What was there is replaced.
+
+    Raises
+    ------
+    ConfigurationError
+        If h5py is not installed.
+    """
+    with _h5py().File(path, "w") as file:
+        file.create_group("vars").attrs["name"] = f"{len(networks)} x {networks[0].architecture}"
+        for member, network in enumerate(networks, 1):
+            _fill(file.create_group(f"members/{member}"), network, np.float16)
+
+
+def _fill(place: Any, network: Network, kernels_as: type[np.floating[Any]]) -> None:
+    """Write a network into a file or a group; kernels may be stored shorter where nothing is lost."""
+    arrays = _unfolded(network)
+    place.create_group("vars").attrs["name"] = network.architecture
+    for layer, group in groups(network.architecture):
+        variables = place.create_group(group).create_group("vars")
+        variables.attrs["name"] = layer
+        for index, values in enumerate(arrays[layer]):
+            kind = kernels_as if values.ndim == 4 else np.float32
+            variables.create_dataset(str(index), data=np.ascontiguousarray(values, kind))
+
+
+def read(source: Path | bytes, architecture: str, member: int | None = None) -> Weights:
     """Read the weights of a network, all of them or none.
 
     Parameters
@@ -101,6 +130,8 @@ def read(source: Path | bytes, architecture: str) -> Weights:
         The file, or its content.
     architecture : str
         A key of `mammolens.models.efficientnet.VARIANTS`.
+    member : int, optional
+        Of an ensemble, counted from 1.
 
     Returns
     -------
@@ -114,15 +145,51 @@ def read(source: Path | bytes, architecture: str) -> Weights:
         If h5py is not installed.
     """
     h5py = _h5py()
+    prefix = "" if member is None else f"members/{member}/"
     try:
         with h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r") as file:
-            found = {layer: _datasets(h5py, file, group) for layer, group in groups(architecture)}
+            found = {layer: _datasets(h5py, file, prefix + group) for layer, group in groups(architecture)}
             arrays = {layer: _values(found[layer], layer, shapes) for layer, shapes in _shapes(architecture, found)}
     except OSError as error:
         raise BundleInvalid("The model's weights file can't be read as HDF5.") from error
     convolutions = {layer: _convolution(arrays, layer) for layer in kernels(architecture)}
     kernel, bias = arrays[LOGIT]
     return Weights(convolutions, kernel[:, 0], float(bias[0]))
+
+
+def networks(content: bytes, manifest: Manifest) -> list[Network]:
+    """Networks of a bundle from the content of its weights file; more than one for an ensemble.
+
+    Parameters
+    ----------
+    content : bytes
+    manifest : Manifest
+        Says architecture, input, first step and number of networks.
+
+    Raises
+    ------
+    BundleInvalid, ConfigurationError
+        As `read`.
+    """
+    usual = normalisation(manifest.channels)
+    factor = np.array(usual[0] if manifest.factor is None else manifest.factor, np.float32)
+    offset = np.array(usual[1] if manifest.offset is None else manifest.offset, np.float32)
+    members = [None] if manifest.members == 1 else range(1, manifest.members + 1)
+    made = []
+    for member in members:
+        stored = read(content, manifest.architecture, member)
+        made.append(
+            Network(
+                architecture=manifest.architecture,
+                contract=manifest.contract,
+                factor=factor,
+                offset=offset,
+                convolutions=stored.convolutions,
+                head=stored.head,
+                bias=stored.bias,
+            )
+        )
+    return made
 
 
 def _h5py() -> Any:

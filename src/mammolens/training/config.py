@@ -5,107 +5,39 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from mammolens.errors import ConfigurationError
+from mammolens.models.architecture import VARIANTS
+from mammolens.training.sections import DataConfig, FitConfig, ModelConfig
 
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-"""What `FitConfig.precision` may be."""
+__all__ = ["DataConfig", "FitConfig", "ModelConfig", "TrainingConfig", "load"]
 
+_SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "fit": FitConfig}
 
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """What is trained.
+_PATHS = (("model", "imagenet"), ("data", "folder"))
 
-    Attributes
-    ----------
-    name, version : str
-        Of the bundle that the run makes.
-    architecture : str
-        A key of `mammolens.models.efficientnet.VARIANTS`.
-    size : tuple of int
-        ``(height, width)`` of the input, pixels.
-    imagenet : Path or str
-        ``.weights.h5`` of ``keras.applications`` (without top) to start from;
-        ``"imagenet"``: the same file from the network.
-    frozen : tuple of str
-        Prefixes of the layers that stay as ImageNet left them.
-    looks : int
-        1, or 2: the picture and the picture upside down, whose features are averaged.
-    final : {"refit", "average"}
-        How the shipped model comes about: fitted once more on all women, or the mean
-        of the folds' weights.
-    """
+_FREE = {
+    "model": ("name", "version", "final", "looks", "imagenet"),
+    "data": ("folder",),
+    "fit": ("checkpoint_steps", "watch_epochs", "seeds", "checkpointing"),
+}
+"""What the weights of one fit do not depend on, or what a fit's folder is named by."""
 
-    name: str
-    architecture: str
-    size: tuple[int, int]
-    imagenet: Path | Literal["imagenet"]
-    version: str = "1"
-    frozen: tuple[str, ...] = ()
-    looks: int = 1
-    final: str = "refit"
-
-
-@dataclass(frozen=True, slots=True)
-class DataConfig:
-    """What it is trained on: a key of `mammolens.datasets.DATASETS` and its folder."""
-
-    dataset: str
-    folder: Path
-
-
-@dataclass(frozen=True, slots=True)
-class FitConfig:
-    """How it is trained.
-
-    Attributes
-    ----------
-    epochs, batch_size : int
-        Epochs of each fit.
-    low_epochs : int
-        How many of the first epochs are done at ``low_size``: coarse features are
-        learned as well from smaller pictures, in less time.
-    low_size : tuple of int
-        ``(height, width)`` of these epochs.
-    learning_rate : float
-        Peak of the schedule.
-    warmup : float
-        Share of the steps over which the rate rises linearly.
-    weight_decay, label_smoothing, dropout : float
-    probe_penalty : float
-        Ridge penalty of the linear probe that starts the head (phase one), per image.
-    seeds : tuple of int
-        Independent fits of each split; a split's model is the mean of their weights.
-    checkpoint_steps : int
-        Steps between two checkpoints.
-    watch_epochs : int
-        Epochs between two looks at the held-out women (and once at the end); they
-        are reported, nothing is chosen by them.
-    precision : {"float32", "mixed_float16", "mixed_bfloat16"}
-        Of the convolutions while training; see `mammolens.models.efficientnet.Economy`.
-        With float16 the loss is scaled.
-    checkpointing : bool
-        Whether blocks are computed again for their gradient, to save memory.
-    """
-
-    epochs: int
-    batch_size: int = 16
-    low_epochs: int = 0
-    low_size: tuple[int, int] = (0, 0)
-    learning_rate: float = 2e-4
-    warmup: float = 0.1
-    weight_decay: float = 0.02
-    label_smoothing: float = 0.02
-    dropout: float = 0.3
-    probe_penalty: float = 1.0
-    seeds: tuple[int, ...] = (1,)
-    checkpoint_steps: int = 50
-    watch_epochs: int = 1
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    checkpointing: bool = False
+_FIRST = {
+    "model": ("architecture", "size", "frozen"),
+    "data": ("dataset",),
+    "fit": (
+        *("epochs", "batch_size", "low_epochs", "low_size", "learning_rate", "warmup", "weight_decay"),
+        *("label_smoothing", "dropout", "probe_penalty"),
+    ),
+}
+"""Keys that stand in every digest; a later one stands in it where it is not as it is without being named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,67 +60,125 @@ class TrainingConfig:
 
     @property
     def digest(self) -> str:
-        """Hash of everything that the weights depend on; a resumed run must have the same."""
+        """Hash of everything that the weights depend on; a resumed run must have the same.
+
+        Runs that were begun before a key existed can go on, as long as it is left out.
+        """
         content = asdict(self)
         content.pop("output")
-        for room, name in (("model", "imagenet"), ("data", "folder")):
-            content[room].pop(name)
-        for name in ("name", "version", "final", "looks"):
-            content["model"].pop(name)
-        for name in ("checkpoint_steps", "watch_epochs", "seeds", "checkpointing"):
-            content["fit"].pop(name)
-        if self.fit.precision == "float32":
-            # As before there was a choice, so that runs begun then can go on.
-            content["fit"].pop("precision")
+        for room, cls in _SECTIONS.items():
+            usual = {key.name: key.default for key in fields(cls)}
+            for name in usual:
+                late = name not in _FIRST[room] and content[room][name] == usual[name]
+                if late or name in _FREE[room]:
+                    content[room].pop(name)
+        if self.model.imagenet == "none":
+            content["model"]["imagenet"] = "none"
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _section(cls: type[Any], table: dict[str, Any], name: str, base: Path) -> Any:
-    values = table.get(name)
+def load(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read a configuration; paths in it are relative to its own folder.
+
+    Parameters
+    ----------
+    path : Path
+        TOML.
+    overrides : sequence of str
+        Each ``section.key=value``, the value as TOML writes it; they win over the file
+        and are checked as it is. Paths in them are relative to the current folder.
+
+    Returns
+    -------
+    TrainingConfig
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is missing, is not TOML, or holds wrong keys or values; or if an
+        override does.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError("The configuration file can't be read.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"The configuration is not valid TOML: {error}.") from error
+    base = path.resolve().parent
+    _anchor(table, base)
+    for text in overrides:
+        _override(table, text)
+    if unknown := sorted(set(table) - {*_SECTIONS, "output"}):
+        raise ConfigurationError(f"The configuration holds unknown sections: {', '.join(unknown)}.")
+    output = table.get("output", str((base / "../runs" / path.stem).resolve()))
+    if not isinstance(output, str):
+        raise ConfigurationError("output must be a path, as text.")
+    made = TrainingConfig(
+        model=_section("model", table), fit=_section("fit", table), data=_section("data", table), output=Path(output)
+    )
+    _check(made)
+    return made
+
+
+def _anchor(table: dict[str, Any], base: Path) -> None:
+    """Make the paths of a table absolute."""
+    for room, key in _PATHS:
+        section = table.get(room)
+        value = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(value, str) and (key, value) not in _NAMES:
+            section[key] = str((base / value).resolve())
+    if isinstance(table.get("output"), str):
+        table["output"] = str((base / table["output"]).resolve())
+
+
+_NAMES = (("imagenet", "imagenet"), ("imagenet", "none"))
+"""What stands where a path may stand, and is none."""
+
+
+def _override(table: dict[str, Any], text: str) -> None:
+    """Put one ``section.key=value`` into the table."""
+    try:
+        parsed = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(
+            "--set takes KEY=VALUE with a value as TOML writes it, such as fit.epochs=1 or model.size=[64,48]. "
+            "Text needs quotes that the shell leaves: 'model.imagenet=\"none\"'."
+        ) from error
+    _anchor(parsed, Path.cwd())
+    for room, value in parsed.items():
+        if room in _SECTIONS and isinstance(value, dict) and isinstance(table.setdefault(room, {}), dict):
+            table[room].update(value)
+        elif room == "output":
+            table[room] = value
+        else:
+            raise ConfigurationError(f"--set knows output and keys of the sections {', '.join(_SECTIONS)}.")
+
+
+def _section(name: str, table: Mapping[str, Any]) -> Any:
+    cls, values = _SECTIONS[name], table.get(name)
     if not isinstance(values, dict):
         raise ConfigurationError(f"The configuration lacks the section [{name}].")
     known = {f.name: f for f in fields(cls)}
     if unknown := sorted(set(values) - set(known)):
         raise ConfigurationError(f"[{name}] holds unknown keys: {', '.join(unknown)}.")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    for key in ("imagenet", "folder"):
-        if key in values and (key, values[key]) != ("imagenet", "imagenet"):
-            values[key] = (base / str(values[key])).resolve()
+    if missing := [key for key, f in known.items() if f.default is MISSING and key not in values]:
+        raise ConfigurationError(f"[{name}] lacks a required key: {', '.join(missing)}.")
     try:
-        return cls(**values)
-    except TypeError as error:
-        raise ConfigurationError(f"[{name}] lacks a required key.") from error
+        # By way of JSON, whose lists pass for tuples and whose text passes for paths, and nothing else for anything.
+        return TypeAdapter(cls).validate_json(json.dumps(values, default=repr), strict=True)
+    except ValidationError as error:
+        wrong = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
+        raise ConfigurationError(
+            f"[{name}] holds values of a wrong kind or out of range: {', '.join(wrong)}. See docs/training.md."
+        ) from error
 
 
-def load(path: Path) -> TrainingConfig:
-    """Read a configuration; paths in it are relative to its own folder.
-
-    Raises
-    ------
-    ConfigurationError
-        If the file is missing, is not TOML, or holds wrong keys.
-    """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError("The configuration file can't be read.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"The configuration is not valid TOML: {error}.") from error
-    base = path.resolve().parent
-    if unknown := sorted(set(table) - {"model", "data", "fit", "output"}):
-        raise ConfigurationError(f"The configuration holds unknown sections: {', '.join(unknown)}.")
-    model, fit = _section(ModelConfig, table, "model", base), _section(FitConfig, table, "fit", base)
-    if model.final not in ("refit", "average"):
-        raise ConfigurationError('[model] final must be "refit" or "average".')
-    if model.looks not in (1, 2):
-        raise ConfigurationError("[model] looks must be 1 or 2.")
-    if fit.precision not in PRECISIONS:
-        raise ConfigurationError('[fit] precision must be "float32", "mixed_float16" or "mixed_bfloat16".')
+def _check(config: TrainingConfig) -> None:
+    """Hold keys against each other."""
+    model, data, fit = config.model, config.data, config.fit
     if fit.low_epochs and min(fit.low_size) < 1:
         raise ConfigurationError("[fit] low_epochs needs low_size, the height and width of these epochs.")
-    return TrainingConfig(
-        model=model,
-        data=_section(DataConfig, table, "data", base),
-        fit=fit,
-        output=(base / str(table.get("output", "../runs/" + path.stem))).resolve(),
-    )
+    if data.folds == 1:
+        raise ConfigurationError("[data] folds must be 0 or at least 2.")
+    if model.architecture not in VARIANTS:
+        raise ConfigurationError(f"[model] architecture must be one of {', '.join(VARIANTS)}.")

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from mammolens.datasets import DATASETS, CaseTable
 from mammolens.errors import ConfigurationError, TrainingError
-from mammolens.training import cache, fit
+from mammolens.training import cache, fit, protocol
 from mammolens.training.config import TrainingConfig
-
-FINAL = "final"
-"""Name of the model that is shipped: refitted on all women, or the mean of the folds."""
+from mammolens.training.grouping import folds_by_woman
+from mammolens.training.protocol import FINAL, Split
 
 WEIGHTS = "model.weights.h5"
 """Weights at the end of a fit."""
@@ -36,35 +35,35 @@ class Run:
     folder : Path
         Of the run.
     table : CaseTable
+        The images that the protocol lets a run use, each with the fold that holds it out.
     rows : ndarray of int64, shape (N,)
-        Row in ``table`` of each image that was used.
+        Row in ``table`` of each image that was held out.
     logits : ndarray of float64, shape (N,)
         Out-of-fold: each image scored by the one model that saw none of its woman.
+    fitted : ndarray of int64, shape (M,)
+        Row in ``table`` of each image that the shipped model was fitted on.
+    weights : tuple of Path
+        Weights of the shipped model: one file, or one for each network of an ensemble.
     """
 
     folder: Path
     table: CaseTable
     rows: NDArray[np.int64]
     logits: NDArray[np.float64]
+    fitted: NDArray[np.int64]
+    weights: tuple[Path, ...]
 
+    @property
+    def parts(self) -> NDArray[np.int64]:
+        """Part of each held-out image, shape (N,): calibration is judged across parts.
 
-def splits(table: CaseTable, rows: NDArray[np.int64]) -> list[fit.Split]:
-    """One split a fold of the table, its women held out, then the final one on everything.
-
-    Parameters
-    ----------
-    table : CaseTable
-    rows : ndarray of int64, shape (N,)
-        Row in ``table`` of each image.
-
-    Returns
-    -------
-    list of Split
-    """
-    folds = np.array([table[row].fold for row in rows])
-    every = np.arange(len(rows))
-    made = [fit.Split(f"fold{k}", every[folds != k], every[folds == k]) for k in table.folds]
-    return [*made, fit.Split(FINAL, every, every[:0])]
+        The folds; where there is one, five drawn from its women.
+        """
+        cases = [self.table[row] for row in self.rows]
+        folds = np.array([case.fold for case in cases], np.int64)
+        if len(np.unique(folds)) > 1:
+            return folds
+        return folds_by_woman([case.woman for case in cases], np.array([case.malignant for case in cases]), 5, 1)
 
 
 def train(config: TrainingConfig) -> Run:
@@ -81,36 +80,46 @@ def train(config: TrainingConfig) -> Run:
     Raises
     ------
     ConfigurationError
-        If the data set is unknown or has no folds.
+        If the data set is unknown, or the protocol does not go with it.
     TrainingDataError
-        If the data are missing or wrong.
+        If the data are missing or wrong, a part is empty or of one class, or the run
+        would fit what it is measured on.
     TrainingError
         If the output folder holds fits of another configuration.
     """
     if config.data.dataset not in DATASETS:
         raise ConfigurationError(f"Unknown data set; known are: {', '.join(sorted(DATASETS))}.")
-    table = DATASETS[config.data.dataset](config.data.folder)
-    if not table.folds:
-        raise ConfigurationError("This data set has no cross-validation folds.")
+    whole = DATASETS[config.data.dataset](config.data.folder)
+    table = protocol.training_part(whole, config.data)
     inputs = cache.prepare(table, config.model.size, config.output / "cache")
     labels = np.array([table[row].malignant for row in inputs.rows], np.float32)
-    *folds, final = splits(table, inputs.rows)
+    made = protocol.splits(table, inputs.rows)
+    protocol.check(whole, table, inputs.rows, made, clean=config.data.protocol == "patient-clean")
+    *folds, final = made
     for seed in config.fit.seeds:
         for split in folds:
             _fit_one(config, inputs.images, labels, split, seed)
     logits = np.full(len(labels), np.nan)
     for split in folds:
-        logits[split.watch] = _score(config, inputs.images, split)
-    if config.model.final == "refit":
+        logits[split.watch] = _score(config, inputs.images, split, alone=len(folds) == 1)
+    used = [final] if config.model.final == "refit" else folds
+    if used == [final]:
         for seed in config.fit.seeds:
             _fit_one(config, inputs.images, labels, final, seed)
-        parts = _parts(config, final)
-    else:
-        parts = [config.output / split.name / SCORED for split in folds]
-    average(config, parts, config.output / FINAL / SCORED)
-    run = Run(config.output, table, inputs.rows, logits)
-    _write_predictions(run)
+    weights = _shipped(config, used)
+    held, fitted = (np.unique(np.concatenate(each)) for each in ([s.watch for s in folds], [s.fit for s in used]))
+    run = Run(config.output, table, inputs.rows[held], logits[held], inputs.rows[fitted], weights)
+    _write_predictions(run, config.data.folder)
     return run
+
+
+def _shipped(config: TrainingConfig, used: Sequence[Split]) -> tuple[Path, ...]:
+    """Weights of the model that is shipped, made of the fits of some splits."""
+    parts = [config.output / split.name / SCORED for split in used] if len(used) > 1 else _parts(config, used[0])
+    if config.model.final == "ensemble":
+        return tuple(parts)
+    average(config, parts, config.output / FINAL / SCORED)
+    return (config.output / FINAL / SCORED,)
 
 
 def average(config: TrainingConfig, weights: Sequence[Path], target: Path) -> Any:
@@ -149,27 +158,36 @@ def average(config: TrainingConfig, weights: Sequence[Path], target: Path) -> An
     return model
 
 
-def _parts(config: TrainingConfig, split: fit.Split) -> list[Path]:
+def _parts(config: TrainingConfig, split: Split) -> list[Path]:
     """Weights of a split's fits, one for each seed."""
     return [_folder(config, split, seed) / WEIGHTS for seed in config.fit.seeds]
 
 
-def _folder(config: TrainingConfig, split: fit.Split, seed: int) -> Path:
+def _folder(config: TrainingConfig, split: Split, seed: int) -> Path:
     return config.output / f"{split.name}-seed{seed}"
 
 
-def _score(config: TrainingConfig, images: NDArray[np.uint8], split: fit.Split) -> NDArray[np.float32]:
-    """Logits of the images that a fold holds out, shape (len(split.watch),); kept in ``logits.npy``."""
-    path = config.output / split.name / "logits.npy"
+def _score(config: TrainingConfig, images: NDArray[np.uint8], split: Split, *, alone: bool) -> NDArray[np.float32]:
+    """Logits of the images that a split holds out, shape (len(split.watch),); kept beside its weights.
+
+    They are those of the mean of its fits' weights; where it stands alone and an
+    ensemble is shipped, the mean of its fits' logits, as the ensemble will give it.
+    """
+    looks, apart = config.model.looks, alone and config.model.final == "ensemble"
+    path = config.output / split.name / f"logits-{'ensemble-' if apart else ''}looks{looks}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        model = average(config, _parts(config, split), path.with_name(SCORED))
-        np.save(path, fit.predict(model, images, split.watch, looks=config.model.looks))
+        parts = _parts(config, split)
+        models = (average(config, [part], path.with_name("part.weights.h5")) for part in parts)
+        if not apart:
+            models = iter([average(config, parts, path.with_name(SCORED))])
+        np.save(path, np.mean([fit.predict(model, images, split.watch, looks=looks) for model in models], axis=0))
     logits: NDArray[np.float32] = np.load(path)
     return logits
 
 
 def _fit_one(
-    config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: fit.Split, seed: int
+    config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, seed: int
 ) -> None:
     """Fit one split with one seed unless that is done; leaves its weights."""
     import keras
@@ -187,13 +205,16 @@ def _fit_one(
     done.write_text(json.dumps(state), encoding="utf-8")
 
 
-def _write_predictions(run: Run) -> None:
-    """Write ``out_of_fold.csv``: one line per image, with the fold that scored it."""
+def _write_predictions(run: Run, folder: Path) -> None:
+    """Write ``out_of_fold.csv``: one line per held-out image, with the fold that scored it and its strata."""
+    cases = [run.table[row] for row in run.rows]
+    strata = sorted({name for case in cases for name in case.strata})
     with (run.folder / "out_of_fold.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["file", "woman", "breast", "view", "fold", "malignant", "logit"])
-        for row, logit in zip(run.rows, run.logits, strict=True):
-            case = run.table[row]
-            writer.writerow(
-                [case.path.name, case.woman, case.breast, case.view, case.fold, int(case.malignant), f"{logit:.6f}"]
-            )
+        writer.writerow(["file", "woman", "breast", "view", "fold", "malignant", "logit", *strata])
+        for case, logit in zip(cases, run.logits, strict=True):
+            # A name alone need not be unique: whole archives are named 1-1.dcm.
+            inside = case.path.is_relative_to(folder)
+            name = case.path.relative_to(folder).as_posix() if inside else case.path.name
+            row = [name, case.woman, case.breast, case.view, case.fold, int(case.malignant), f"{logit:.6f}"]
+            writer.writerow([*row, *(case.strata.get(stratum, "") for stratum in strata)])

@@ -17,12 +17,13 @@ from mammolens.evaluation.operating import DEFAULT, operating_points
 from mammolens.evaluation.record import record
 from mammolens.models import onnx_graph
 from mammolens.models.efficientnet import build
-from mammolens.models.export import Description, export
+from mammolens.models.export import Description, export, export_ensemble
 from mammolens.models.manifest import Calibration, Evaluation, Metric, OperatingPoint, Training
+from mammolens.models.network import Network
 from mammolens.models.transfer import network_of
 from mammolens.training import cache
 from mammolens.training.config import ModelConfig, TrainingConfig
-from mammolens.training.crossval import FINAL, SCORED, Run
+from mammolens.training.crossval import Run
 
 _EVIDENCE_PERCENTILE = 99.0
 _FEWEST_WOMEN = 10
@@ -30,6 +31,8 @@ _SHIPPED = {
     "refit": "The model that is shipped was fitted once more, on all women, with the same configuration.",
     "average": "The model that is shipped is the mean of the cross-validated models' weights; no figure can be "
     "measured on it here, as each woman was seen by most of its parts.",
+    "ensemble": "The model that is shipped gives the mean of what the cross-validated models answer, each of them in "
+    "the same graph; no figure can be measured on it here, as each woman was seen by most of its parts.",
 }
 _LOOKS = {1: "one look at the picture", 2: "two looks, at the picture and at it upside down, averaged"}
 
@@ -53,7 +56,7 @@ def figures(run: Run) -> dict[str, Any]:
     women = np.array([case.woman for case in cases])
     folds = np.array([case.fold for case in cases])
     breasts = np.array([case.breast for case in cases])
-    probabilities = calibrations.cross_fitted(labels, run.logits, folds)
+    probabilities = calibrations.cross_fitted(labels, run.logits, run.parts)
     by_breast = by_group(labels, run.logits, breasts)
     by_woman = by_group(labels, run.logits, women)
 
@@ -127,15 +130,15 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     points = operating_points(labels, calibrations.apply(calibration, run.logits))
     training = Training(
         dataset=run.table.name,
-        images=len(run.rows),
-        women=len({run.table[row].woman for row in run.rows}),
+        images=len(run.fitted),
+        women=len({run.table[row].woman for row in run.fitted}),
         terms=TERMS[config.data.dataset],
         configuration_sha256=config.digest,
     )
-    model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
-    model.load_weights(run.folder / FINAL / SCORED)
-    images = cache.prepare(run.table, config.model.size, config.output / "cache").images[: len(run.rows)]
-    graph = onnx_graph.write(network_of(model, config.model.architecture, config.model.size), looks=config.model.looks)
+    networks = [_network(config, path) for path in run.weights]
+    inputs = cache.prepare(run.table, config.model.size, config.output / "cache")
+    images = inputs.images[: len(inputs.rows)]
+    graph = onnx_graph.write_ensemble(networks, looks=config.model.looks)
     about = Description(
         name=config.model.name,
         version=config.model.version,
@@ -147,19 +150,41 @@ def finish(config: TrainingConfig, run: Run) -> Path:
         default_operating_point=DEFAULT,
         evidence_scale=evidence_scale(graph, images),
         training=training,
-        metrics=_metrics(measured, len(run.table.folds)),
-        evaluation=evaluated(run, calibration, measured),
+        metrics=_metrics(measured, _protocol(config, run)),
+        evaluation=evaluated(config, run, calibration, measured),
         licence="Weights: " + training.terms,
-        card=_card(config.model, training, calibration, points[0], measured),
+        card=_card(config.model, training, calibration, points[0], measured, _shipped(config, run)),
     )
-    return export(model, about, run.folder / "bundle" / config.model.name)
+    place = run.folder / "bundle" / config.model.name
+    if config.model.final == "ensemble":
+        return export_ensemble(networks, about, place)
+    return export(_model(config, run.weights[0]), about, place)
 
 
-def evaluated(run: Run, calibration: Calibration, measured: dict[str, Any]) -> Evaluation:
+def _shipped(config: TrainingConfig, run: Run) -> str:
+    """How the shipped model and the figures belong together."""
+    if len(run.table.folds) == 1 and config.model.final != "refit":
+        return "The model that is shipped is the one that was measured; the held-out women had no part in it."
+    return _SHIPPED[config.model.final]
+
+
+def _model(config: TrainingConfig, weights: Path) -> Any:
+    """Folded Keras network with the weights of a file."""
+    model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
+    model.load_weights(weights)
+    return model
+
+
+def _network(config: TrainingConfig, weights: Path) -> Network:
+    return network_of(_model(config, weights), config.model.architecture, config.model.size)
+
+
+def evaluated(config: TrainingConfig, run: Run, calibration: Calibration, measured: dict[str, Any]) -> Evaluation:
     """Give what the manifest keeps of the evaluation.
 
     Parameters
     ----------
+    config : TrainingConfig
     run : Run
     calibration : Calibration
         Of the bundle.
@@ -174,21 +199,30 @@ def evaluated(run: Run, calibration: Calibration, measured: dict[str, Any]) -> E
     return record(
         np.array([case.malignant for case in cases], np.float64),
         run.logits,
-        np.array([case.fold for case in cases]),
+        run.parts,
         np.array([case.woman for case in cases]),
         calibration=calibration,
         strata=measured["strata"],
-        protocol=_protocol(len(run.table.folds)),
+        protocol=_protocol(config, run),
     )
 
 
-def _protocol(folds: int) -> str:
-    return f"out of fold, {folds} folds by woman, 95 % interval by bootstrap over women"
+_PARTS = {
+    "folds": "",
+    "official": " of the official training part",
+    "patient-clean": " of the official training part without the women of the test part",
+}
 
 
-def _metrics(measured: dict[str, Any], folds: int) -> tuple[Metric, ...]:
+def _protocol(config: TrainingConfig, run: Run) -> str:
+    """How the figures came about, in words."""
+    folds = len(run.table.folds)
+    parts = f"out of fold, {folds} folds by woman" if folds > 1 else "held-out women"
+    return f"{parts}{_PARTS[config.data.protocol]}, 95 % interval by bootstrap over women"
+
+
+def _metrics(measured: dict[str, Any], protocol: str) -> tuple[Metric, ...]:
     """AUCs as the manifest states them, per image, breast and woman."""
-    protocol = _protocol(folds)
     return tuple(
         Metric(
             name="AUC",
@@ -203,7 +237,12 @@ def _metrics(measured: dict[str, Any], folds: int) -> tuple[Metric, ...]:
 
 
 def _card(
-    model: ModelConfig, training: Training, calibration: Calibration, point: OperatingPoint, measured: dict[str, Any]
+    model: ModelConfig,
+    training: Training,
+    calibration: Calibration,
+    point: OperatingPoint,
+    measured: dict[str, Any],
+    shipped: str,
 ) -> str:
     """Fill the model card's template."""
     template = Template(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
@@ -221,7 +260,7 @@ def _card(
     return template.substitute(
         name=model.name,
         version=model.version,
-        shipped=_SHIPPED[model.final],
+        shipped=shipped,
         looks=_LOOKS[model.looks],
         architecture=model.architecture,
         height=model.size[0],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mammolens.evaluation.logistic import logistic_regression
 from mammolens.evaluation.metrics import auc
 from mammolens.models.efficientnet import Economy, build
-from mammolens.models.transfer import load_imagenet
+from mammolens.models.transfer import load_imagenet, randomise
 from mammolens.training import checkpoint
 from mammolens.training.augment import augment
 from mammolens.training.config import FitConfig, TrainingConfig
 from mammolens.training.journal import Journal
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Images to fit and images to watch, as indices into the inputs.
-
-    Attributes
-    ----------
-    name : str
-        For example ``fold1`` or ``final``.
-    fit, watch : ndarray of int64
-        ``watch`` may be empty; nothing is chosen by it, it is only reported.
-    """
-
-    name: str
-    fit: NDArray[np.int64]
-    watch: NDArray[np.int64]
+from mammolens.training.protocol import Split
 
 
 def batched(images: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -179,12 +162,15 @@ class Batches:
 def start(
     config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, steps: int, seed: int
 ) -> Any:
-    """Phase one: ImageNet's weights, and the head as the linear probe of their features."""
+    """Phase one: ImageNet's weights (or random ones), and the head as the linear probe of their features."""
     import keras
 
     keras.utils.set_random_seed(seed)
     model = make_model(config, config.model.size, steps)
-    load_imagenet(model, config.model.architecture, config.model.imagenet)
+    if config.model.imagenet == "none":
+        randomise(model, config.model.architecture)
+    else:
+        load_imagenet(model, config.model.architecture, config.model.imagenet)
     start_head(model, images, labels, split, config.fit.probe_penalty)
     return model
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mammolens.errors import BundleInvalid, EngineUnavailable
+from mammolens.errors import EngineUnavailable
 from mammolens.explain.gradcam import evidence_map
-from mammolens.models.bundle import WEIGHTS, ModelBundle
+from mammolens.models.bundle import ModelBundle
 from mammolens.models.contract import to_input
 from mammolens.types import RawScore
 
@@ -18,7 +15,7 @@ _HALF = np.float32(0.5)
 
 
 class KerasEngine:
-    """Runs the network from ``model.weights.h5``.
+    """Runs the network from ``model.weights.h5``; an ensemble's networks one after the other.
 
     Parameters
     ----------
@@ -39,30 +36,17 @@ class KerasEngine:
             import keras
         except ImportError as error:
             raise EngineUnavailable("Keras is not installed. Run: pip install 'mammolens[train]'.") from error
-        from mammolens.models.efficientnet import FEATURES, VARIANTS, build
+        from mammolens.models import rebuilt
+        from mammolens.models.efficientnet import FEATURES
 
-        manifest, contract = bundle.manifest, bundle.contract
-        if manifest.architecture not in VARIANTS or manifest.explanation != "linear":
-            raise BundleInvalid("The bundle's architecture is not one that Mammolens builds in Keras.")
-        model = build(
-            manifest.architecture,
-            (contract.height, contract.width),
-            dropout=0.0,
-            channels=contract.channels,
-            factor=manifest.factor,
-            offset=manifest.offset,
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / WEIGHTS
-            path.write_bytes(bundle.read(WEIGHTS))
-            try:
-                model.load_weights(path)
-            except (OSError, ValueError, KeyError) as error:
-                raise BundleInvalid("The bundle's Keras weights do not fit its architecture.") from error
-        self._looks, self._contract = manifest.looks, contract
+        models = rebuilt.of_bundle(bundle)
+        self._looks, self._contract = bundle.manifest.looks, bundle.contract
         self._channels_first = keras.config.image_data_format() == "channels_first"
-        self._network = keras.Model(model.input, [model.output, model.get_layer(FEATURES).output])
-        self._weights: NDArray[np.float32] = model.get_layer("logit").get_weights()[0][:, 0]
+        self._networks = [
+            keras.Model(model.input, [model.output, model.get_layer(FEATURES).output]) for model in models
+        ]
+        heads = [model.get_layer("logit").get_weights()[0][:, 0] for model in models]
+        self._weights: NDArray[np.float32] = np.concatenate(heads) / np.float32(len(models))
 
     def run(self, images: NDArray[np.uint8]) -> list[RawScore]:
         """Score a batch; see `Engine.run`."""
@@ -76,9 +60,11 @@ class KerasEngine:
         ]
 
     def _look(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits (N, 1) and last features (N, h, w, C) of a batch."""
+        """Mean logits (N, 1) of a batch, and the networks' last features (N, h, w, K C) one after the other."""
         batch = to_input(images, self._contract)
         if self._channels_first:
             batch = batch.transpose(0, 3, 1, 2)
-        logits, features = (np.asarray(part) for part in self._network.predict_on_batch(batch))
+        answers = [network.predict_on_batch(batch) for network in self._networks]
+        logits = np.mean([np.asarray(logit) for logit, _ in answers], axis=0)
+        features = np.concatenate([np.asarray(each) for _, each in answers], axis=1 if self._channels_first else -1)
         return logits, features.transpose(0, 2, 3, 1) if self._channels_first else features

@@ -1,0 +1,136 @@
+"""Sections of a training configuration: what each key is, may be, and is without being named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+Protocol = Literal["folds", "official", "patient-clean"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What is trained.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the bundle that the run makes.
+    architecture : str
+        A key of `mammolens.models.efficientnet.VARIANTS`.
+    size : tuple of int
+        ``(height, width)`` of the input, pixels.
+    imagenet : Path or str
+        ``.weights.h5`` of ``keras.applications`` (without top) to start from;
+        ``"imagenet"``: the same file from the network; ``"none"``: random weights, for
+        rehearsals.
+    frozen : tuple of str
+        Prefixes of the layers that stay as ImageNet left them.
+    looks : int
+        1, or 2: the picture and the picture upside down, whose features are averaged.
+    final : {"refit", "average", "ensemble"}
+        How the shipped model comes about: fitted once more on all women; the mean of the
+        folds' weights; or the folds' networks side by side in one graph, whose logits
+        and evidence are averaged.
+    """
+
+    name: str
+    architecture: str
+    size: tuple[Side, Side]
+    imagenet: Literal["imagenet", "none"] | Path
+    version: str = "1"
+    frozen: tuple[str, ...] = ()
+    looks: Literal[1, 2] = 1
+    final: Literal["refit", "average", "ensemble"] = "refit"
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """What it is trained on.
+
+    Attributes
+    ----------
+    dataset : str
+        A key of `mammolens.datasets.DATASETS`.
+    folder : Path
+        Of the data set.
+    protocol : {"folds", "official", "patient-clean"}
+        ``folds``: cross-validation over all women. ``official``: the data set's own
+        training part; its test part is never opened. ``patient-clean``: the same,
+        without the women of whom the test part has pictures too.
+    folds : int
+        Folds that are made here, by woman, with like shares of cancers; 0: those of
+        the data set's own, and where a protocol needs none, one held-out part of
+        ``held_out``.
+    fold_seed : int
+        Of the draw of these folds, and of the part that stops a fit.
+    held_out : float
+        Share of the training part's women that is held out where there are no folds.
+    """
+
+    dataset: str
+    folder: Path
+    protocol: Protocol = "folds"
+    folds: Annotated[int, Field(ge=0, le=50)] = 0
+    fold_seed: Count = 1
+    held_out: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """How it is trained.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+        Epochs of each fit.
+    low_epochs : int
+        How many of the first epochs are done at ``low_size``: coarse features are
+        learned as well from smaller pictures, in less time.
+    low_size : tuple of int
+        ``(height, width)`` of these epochs.
+    learning_rate : float
+        Peak of the schedule.
+    warmup : float
+        Share of the steps over which the rate rises linearly.
+    weight_decay, label_smoothing, dropout : float
+    probe_penalty : float
+        Ridge penalty of the linear probe that starts the head (phase one), per image.
+    seeds : tuple of int
+        Independent fits of each split; a split's model is the mean of their weights.
+    checkpoint_steps : int
+        Steps between two checkpoints.
+    watch_epochs : int
+        Epochs between two looks at the held-out women (and once at the end); they
+        are reported, nothing is chosen by them.
+    precision : {"float32", "mixed_float16", "mixed_bfloat16"}
+        Of the convolutions while training; see `mammolens.models.efficientnet.Economy`.
+        With float16 the loss is scaled.
+    checkpointing : bool
+        Whether blocks are computed again for their gradient, to save memory.
+    """
+
+    epochs: Positive
+    batch_size: Positive = 16
+    low_epochs: Count = 0
+    low_size: tuple[Annotated[int, Field(ge=0, le=4096)], Annotated[int, Field(ge=0, le=4096)]] = (0, 0)
+    learning_rate: Amount = 2e-4
+    warmup: Share = 0.1
+    weight_decay: Amount = 0.02
+    label_smoothing: Share = 0.02
+    dropout: Share = 0.3
+    probe_penalty: Amount = 1.0
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (1,)
+    checkpoint_steps: Positive = 50
+    watch_epochs: Positive = 1
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    checkpointing: bool = False

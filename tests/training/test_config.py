@@ -1,0 +1,113 @@
+"""Training configurations: what loads, what an override does, what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mammolens.errors import ConfigurationError
+from mammolens.training import config
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODEL = '[model]\nname="a"\narchitecture="efficientnet-b0"\nsize=[64, 48]\nimagenet="c"\n'
+DATA = '[data]\ndataset="rsna-640"\nfolder="d"\n'
+FIT = "[fit]\nepochs=2\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "there").mkdir()
+    made = tmp_path / "there" / "c.toml"
+    made.write_text(MODEL + DATA + FIT)
+    return made
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (REPOSITORY / "configs").glob("*.toml")))
+def test_every_configuration_of_the_repository_loads(name: str) -> None:
+    loaded = config.load(REPOSITORY / "configs" / name)
+    assert loaded.model.architecture.removeprefix("efficientnet-") in name
+    assert loaded.output == REPOSITORY / "runs" / name.removesuffix(".toml")
+    assert loaded.data.folder.is_absolute()
+    assert loaded.model.imagenet == "imagenet" or Path(loaded.model.imagenet).is_absolute()
+
+
+def test_configuration_of_the_shipped_model_means_what_it_meant() -> None:
+    """By hand: every key of the file as it was when runs were first made with it, and its digest of then."""
+    loaded = config.load(REPOSITORY / "configs" / "rsna640-b0.toml")
+    assert (loaded.model.size, loaded.model.looks, loaded.model.final) == ((384, 288), 2, "average")
+    assert (loaded.fit.epochs, loaded.fit.low_epochs, loaded.fit.low_size) == (5, 3, (256, 192))
+    assert (loaded.fit.seeds, loaded.fit.batch_size, loaded.fit.learning_rate) == ((1, 2), 16, 1e-4)
+    assert loaded.digest == "83b263c1a144f339"
+
+
+@pytest.mark.parametrize("word", ["imagenet", "none"])
+def test_weights_may_come_from_the_network_or_from_nowhere(path: Path, word: str) -> None:
+    path.write_text(path.read_text().replace('"c"', f'"{word}"'))
+    assert config.load(path).model.imagenet == word
+
+
+def test_a_run_from_random_weights_is_another_run(path: Path) -> None:
+    assert config.load(path).digest != config.load(path, ['model.imagenet="none"']).digest
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[model]\nname = 1 =", "TOML"),
+        ("x = 1\n[y]\n", "unknown"),
+        ("[data]\n[fit]\n", "model"),
+        (MODEL + "surprise=1\n" + DATA + FIT, "surprise"),
+        (MODEL + DATA + FIT + 'precision="float8"\n', "precision"),
+        (MODEL + FIT + '[data]\nfolder="d"\n', "dataset"),
+        (MODEL + 'final="best"\n' + DATA + FIT, "final"),
+        (MODEL + "looks=3\n" + DATA + FIT, "looks"),
+        (MODEL + DATA + FIT + "low_epochs=1\n", "low_size"),
+        (MODEL + DATA + FIT + "shared_epochs=1\n", "shared_epochs"),
+        (MODEL + DATA + '[fit]\nepochs="2"\n', "epochs"),
+        (MODEL + DATA + "[fit]\nepochs=true\n", "epochs"),
+        (MODEL + DATA + FIT + "dropout=1.0\n", "dropout"),
+        (MODEL + DATA + FIT + "learning_rate=inf\n", "learning_rate"),
+        (MODEL + DATA + "folds=1\n" + FIT, "folds"),
+        (MODEL + DATA + 'protocol="pooled"\n' + FIT, "protocol"),
+        (MODEL.replace("[64, 48]", "[64]") + DATA + FIT, "size"),
+        (MODEL.replace("-b0", "-b9") + DATA + FIT, "architecture"),
+        ("output=1\n" + MODEL + DATA + FIT, "output"),
+    ],
+)
+def test_wrong_configuration_says_what_is_wrong(path: Path, text: str, named: str) -> None:
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=named):
+        config.load(path)
+
+
+def test_overrides_win_over_the_file_and_the_last_over_the_first(path: Path) -> None:
+    made = config.load(path, ["fit.epochs=1", "model.size=[32, 24]", "fit.learning_rate=1e-3", "fit.epochs=3"])
+    assert (made.fit.epochs, made.model.size, made.fit.learning_rate) == (3, (32, 24), 1e-3)
+    assert made.model.name == "a"
+
+
+def test_paths_of_overrides_are_relative_to_the_current_folder(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = config.load(path, ['output="run"', 'data.folder="pictures"'])
+    assert (made.output, made.data.folder) == (tmp_path / "run", tmp_path / "pictures")
+    assert made.model.imagenet == tmp_path / "there" / "c"
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("fit.epochs=many", "Text needs quotes"),
+        ("fit.epochs", "KEY=VALUE"),
+        ("fit.epochs='1'", "epochs"),
+        ("fit.epoch=1", "epoch"),
+        ("epochs=1", "sections"),
+        ("fit=1", "sections"),
+        ("model.size.height=1", "size"),
+    ],
+)
+def test_wrong_override_is_checked_as_the_file_is(path: Path, override: str, named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        config.load(path, [override])
