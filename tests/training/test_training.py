@@ -14,6 +14,8 @@ keras = pytest.importorskip("keras")
 from mammolens.errors import TrainingError  # noqa: E402
 from mammolens.training import checkpoint, config, fit  # noqa: E402
 from mammolens.training.augment import augment  # noqa: E402
+from mammolens.training.batches import ImageBatches  # noqa: E402
+from mammolens.training.protocol import Split  # noqa: E402
 
 SIZE = (64, 48)
 
@@ -36,12 +38,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> config.TrainingConfig:
 
 
 @pytest.fixture(scope="module")
-def data() -> tuple[np.ndarray, np.ndarray, fit.Split]:
+def data() -> tuple[np.ndarray, np.ndarray, Split]:
     random = np.random.default_rng(0)
     labels = np.tile([0.0, 1.0], 20).astype(np.float32)
     images = random.integers(60, 120, (40, *SIZE)).astype(np.uint8)
     images[labels > 0, 20:40, 10:30] += 100
-    return images, labels, fit.Split("tiny", np.arange(32), np.arange(32, 40))
+    return images, labels, Split("tiny", np.arange(32), np.arange(32, 40))
 
 
 def test_digest_tells_runs_apart_by_what_their_weights_depend_on(settings: config.TrainingConfig) -> None:
@@ -79,32 +81,32 @@ def test_digest_tells_runs_apart_by_what_their_weights_depend_on(settings: confi
 
 
 def test_batches_depend_on_seed_and_step_alone(
-    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split]
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, Split]
 ) -> None:
     images, labels, split = data
-    one, two = (fit.Batches(images, labels, split, settings.fit, 1) for _ in range(2))
+    one, two = (ImageBatches(images, labels, split, settings.fit, 1) for _ in range(2))
     for _ in range(3):
         one(5)
     np.testing.assert_array_equal(one(6)[0], two(6)[0])
     assert not np.array_equal(one(6)[0], one(7)[0])
-    other = fit.Batches(images, labels, split, settings.fit, 2)
+    other = ImageBatches(images, labels, split, settings.fit, 2)
     assert not np.array_equal(one(6)[0], other(6)[0])
 
 
 def test_an_epoch_shows_every_image_once(
-    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split]
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, Split]
 ) -> None:
     images, _, split = data
-    batches = fit.Batches(images, np.arange(40, dtype=np.float32), split, settings.fit, 1)
+    batches = ImageBatches(images, np.arange(40, dtype=np.float32), split, settings.fit, 1)
     seen = np.concatenate([batches(step)[1][:, 0] for step in range(batches.per_epoch)])
     assert sorted(seen.astype(int)) == split.fit.tolist()
 
 
 def test_head_starts_at_the_linear_probe_and_fitting_learns(
-    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, Split], tmp_path: Path
 ) -> None:
     images, labels, split = data
-    model = fit.run(settings, images, labels, split, tmp_path, 1)
+    model = fit.run(fit.Fit(settings, images, labels, split, tmp_path, 1))
     logits = fit.predict(model, images, split.watch)
     assert logits[labels[split.watch] > 0].min() > logits[labels[split.watch] == 0].max()
     with (tmp_path / "log.csv").open() as file:
@@ -113,7 +115,7 @@ def test_head_starts_at_the_linear_probe_and_fitting_learns(
     assert float(rows[-1]["watch_auc"]) == 1.0
     assert any((tmp_path / "events").iterdir())
     frozen = model.get_layer("block2a_dwconv")
-    reference = fit.start(settings, images, labels, split, 8, 1).get_layer("block2a_dwconv")
+    reference = fit.start(fit.Fit(settings, images, labels, split, tmp_path, 1), 8).get_layer("block2a_dwconv")
     np.testing.assert_array_equal(frozen.get_weights()[0], reference.get_weights()[0])
     with np.load(tmp_path / "epoch1.npz") as first, np.load(tmp_path / "epoch2.npz") as last:
         weights = model.get_weights()
@@ -125,30 +127,30 @@ def test_head_starts_at_the_linear_probe_and_fitting_learns(
 
 def test_interrupted_fit_goes_on_as_it_would_have(
     settings: config.TrainingConfig,
-    data: tuple[np.ndarray, np.ndarray, fit.Split],
+    data: tuple[np.ndarray, np.ndarray, Split],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Power fails between two checkpoints; the second run gives the weights of an undisturbed one."""
     images, labels, split = data
     settings = replace(settings, fit=replace(settings.fit, learning_rate=1e-4))
-    whole = fit.run(settings, images, labels, split, tmp_path / "whole", 1)
+    whole = fit.run(fit.Fit(settings, images, labels, split, tmp_path / "whole", 1))
 
     class PowerFailure(Exception):
         pass
 
-    original = fit.Batches.__call__
+    original = ImageBatches.__call__
 
-    def failing(self: fit.Batches, step: int) -> object:
+    def failing(self: ImageBatches, step: int) -> object:
         if step == 5:
             raise PowerFailure
         return original(self, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.Batches, "__call__", failing)
+        patch.setattr(ImageBatches, "__call__", failing)
         with pytest.raises(PowerFailure):
-            fit.run(settings, images, labels, split, tmp_path / "cut", 1)
-    resumed = fit.run(settings, images, labels, split, tmp_path / "cut", 1)
+            fit.run(fit.Fit(settings, images, labels, split, tmp_path / "cut", 1))
+    resumed = fit.run(fit.Fit(settings, images, labels, split, tmp_path / "cut", 1))
     a, b = fit.predict(whole, images, split.watch), fit.predict(resumed, images, split.watch)
     np.testing.assert_allclose(a, b, atol=2e-2 * float(np.abs(a).max()))
 
@@ -169,28 +171,28 @@ def test_configured_precision_reaches_convolutions_and_optimiser_but_no_weight(
 
 @pytest.mark.slow
 def test_configured_checkpointing_changes_no_step(
-    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, Split], tmp_path: Path
 ) -> None:
     images, labels, split = data
     losses = []
     for checkpointing in (False, True):
         chosen = replace(settings, fit=replace(settings.fit, checkpointing=checkpointing, dropout=0.0))
-        model = fit.start(chosen, images, labels, split, 10, seed=1)
+        model = fit.start(fit.Fit(chosen, images, labels, split, tmp_path, 1), 10)
         losses.append(
-            [float(model.train_on_batch(*fit.Batches(images, labels, split, chosen.fit, 1)(0))) for _ in "12"]
+            [float(model.train_on_batch(*ImageBatches(images, labels, split, chosen.fit, 1)(0))) for _ in "12"]
         )
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
 @pytest.mark.slow
 def test_low_epochs_come_first_and_the_model_ends_at_full_size(
-    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, Split], tmp_path: Path
 ) -> None:
     images, labels, split = data
     small = replace(settings, fit=replace(settings.fit, low_size=(32, 32), low_epochs=1))
-    batches = fit.Batches(images, labels, split, small.fit, 1)
+    batches = ImageBatches(images, labels, split, small.fit, 1)
     assert [batches(step)[0].shape[1:3] for step in (0, 3, 4)] == [(32, 32), (32, 32), SIZE]
-    model = fit.run(small, images, labels, split, tmp_path, 1)
+    model = fit.run(fit.Fit(small, images, labels, split, tmp_path, 1))
     assert model.input_shape[1:3] == SIZE
 
 
@@ -210,17 +212,17 @@ def test_mean_of_weights_is_taken_tensor_by_tensor(settings: config.TrainingConf
 
 
 def test_checkpoint_of_another_configuration_is_refused(
-    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, Split], tmp_path: Path
 ) -> None:
     images, labels, split = data
     other = replace(settings, fit=replace(settings.fit, dropout=0.1, epochs=1))
-    fit.run(other, images, labels, split, tmp_path, 1)
+    fit.run(fit.Fit(other, images, labels, split, tmp_path, 1))
     with pytest.raises(TrainingError, match="another configuration"):
-        fit.run(settings, images, labels, split, tmp_path, 1)
+        fit.run(fit.Fit(settings, images, labels, split, tmp_path, 1))
 
 
 def test_fits_of_another_configuration_are_not_taken_for_this_ones(
-    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, fit.Split], tmp_path: Path
+    settings: config.TrainingConfig, data: tuple[np.ndarray, np.ndarray, Split], tmp_path: Path
 ) -> None:
     from mammolens.training.crossval import _fit_one
 
@@ -229,20 +231,20 @@ def test_fits_of_another_configuration_are_not_taken_for_this_ones(
     (tmp_path / "tiny-seed1").mkdir()
     done = tmp_path / "tiny-seed1" / "done.json"
     done.write_text(f'{{"digest": "{here.digest}"}}')
-    _fit_one(here, images, labels, split, 1)
+    _fit_one(fit.Fit(here, images, labels, split, tmp_path / "tiny-seed1", 1))
     assert not (tmp_path / "tiny-seed1" / "model.weights.h5").exists(), "a finished fit was fitted again"
     done.write_text('{"digest": "0000000000000000"}')
     with pytest.raises(TrainingError, match="another configuration"):
-        _fit_one(here, images, labels, split, 1)
+        _fit_one(fit.Fit(here, images, labels, split, tmp_path / "tiny-seed1", 1))
 
 
 def test_checkpoint_is_replaced_whole(tmp_path: Path, settings: config.TrainingConfig) -> None:
     model = fit.make_model(settings, SIZE, 4)
     path = tmp_path / "checkpoint.npz"
-    checkpoint.save(path, model, 3, "d")
-    checkpoint.save(path, model, 4, "d")
+    checkpoint.save(path, model, checkpoint.Position(3), "d")
+    checkpoint.save(path, model, checkpoint.Position(4, 0.75, 2), "d")
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.npz"]
-    assert checkpoint.restore(path, model, "d") == 4
+    assert checkpoint.restore(path, model, "d") == checkpoint.Position(4, 0.75, 2)
 
 
 def test_augmentation_keeps_range_shape_and_the_chest_wall_side() -> None:

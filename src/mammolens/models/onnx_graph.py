@@ -258,8 +258,8 @@ def joint_head(networks: Sequence[Network]) -> tuple[NDArray[np.float32], float]
     """
     if len(networks) == 1:
         return networks[0].head, networks[0].bias
-    head = np.concatenate([network.head for network in networks]) / np.float32(len(networks))
-    return head, float(np.mean([network.bias for network in networks]))
+    head = np.concatenate([network.head for network in networks]) / len(networks)
+    return head.astype(np.float32), float(np.mean([network.bias for network in networks]))
 
 
 def _alike(a: Network, b: Network) -> bool:

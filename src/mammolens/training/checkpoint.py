@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,35 @@ import numpy as np
 from mammolens.errors import TrainingError
 
 
-def _seeds(model: Any) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a stage has come.
+
+    Attributes
+    ----------
+    step : int
+        Batches done.
+    best : float
+        Highest score so far of the women that say when to stop; -inf before the first.
+    best_epoch : int
+        The epoch that had it, counted from 1.
+    """
+
+    step: int = 0
+    best: float = float("-inf")
+    best_epoch: int = 0
+
+
+def seeds(model: Any) -> list[Any]:
     """States of the random generators (dropout's), which Keras does not count among the weights."""
     return [variable for variable in model.variables if "seed" in variable.path]
 
 
-def save(path: Path, model: Any, step: int, digest: str) -> None:
+def save(path: Path, model: Any, position: Position, digest: str) -> None:
     """Write weights, optimiser state, random state and position.
+
+    The optimiser's variables hold, where they are asked for, the average of the weights
+    and the gradients accumulated so far.
 
     Parameters
     ----------
@@ -24,26 +47,32 @@ def save(path: Path, model: Any, step: int, digest: str) -> None:
         An ``.npz`` file.
     model : keras.Model
         Compiled, its optimiser built.
-    step : int
-        Optimiser steps done.
+    position : Position
     digest : str
         Of the configuration.
     """
     arrays = {f"w{i}": value for i, value in enumerate(model.get_weights())}
     arrays |= {f"o{i}": np.asarray(v) for i, v in enumerate(model.optimizer.variables)}
-    arrays |= {f"s{i}": np.asarray(v) for i, v in enumerate(_seeds(model))}
+    arrays |= {f"s{i}": np.asarray(v) for i, v in enumerate(seeds(model))}
     partial = path.with_suffix(".partial.npz")
-    np.savez(partial, step=step, digest=digest, **arrays)
+    np.savez(
+        partial,
+        step=position.step,
+        best=position.best,
+        best_epoch=position.best_epoch,
+        digest=digest,
+        **arrays,
+    )
     partial.replace(path)
 
 
-def restore(path: Path, model: Any, digest: str) -> int:
+def restore(path: Path, model: Any, digest: str) -> Position:
     """Read a checkpoint back if there is one.
 
     Returns
     -------
-    int
-        Optimiser steps done; 0 where there is no checkpoint.
+    Position
+        Of the checkpoint; the beginning where there is none.
 
     Raises
     ------
@@ -51,13 +80,15 @@ def restore(path: Path, model: Any, digest: str) -> int:
         If the checkpoint is of another configuration.
     """
     if not path.exists():
-        return 0
+        return Position()
     with np.load(path) as state:
         if str(state["digest"]) != digest:
             raise TrainingError("The run folder holds a checkpoint of another configuration; give another output.")
         model.set_weights([state[f"w{i}"] for i in range(len(model.get_weights()))])
         for i, variable in enumerate(model.optimizer.variables):
             variable.assign(state[f"o{i}"])
-        for i, variable in enumerate(_seeds(model)):
+        for i, variable in enumerate(seeds(model)):
             variable.assign(state[f"s{i}"])
-        return int(state["step"])
+        if "best" not in state.files:
+            return Position(int(state["step"]))
+        return Position(int(state["step"]), float(state["best"]), int(state["best_epoch"]))

@@ -25,7 +25,7 @@ _PATHS = (("model", "imagenet"), ("data", "folder"))
 _FREE = {
     "model": ("name", "version", "final", "looks", "imagenet"),
     "data": ("folder",),
-    "fit": ("checkpoint_steps", "watch_epochs", "seeds", "checkpointing"),
+    "fit": ("checkpoint_steps", "watch_epochs", "seeds", "checkpointing", "workers"),
 }
 """What the weights of one fit do not depend on, or what a fit's folder is named by."""
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mammolens.datasets import DATASETS, CaseTable
 from mammolens.errors import ConfigurationError, TrainingError
-from mammolens.training import cache, fit, protocol
+from mammolens.evaluation.calibration import grouped_folds
+from mammolens.training import cache, devices, fit, protocol
 from mammolens.training.config import TrainingConfig
-from mammolens.training.grouping import folds_by_woman
 from mammolens.training.protocol import FINAL, Split
 
 WEIGHTS = "model.weights.h5"
@@ -63,7 +63,7 @@ class Run:
         folds = np.array([case.fold for case in cases], np.int64)
         if len(np.unique(folds)) > 1:
             return folds
-        return folds_by_woman([case.woman for case in cases], np.array([case.malignant for case in cases]), 5, 1)
+        return grouped_folds(np.array([case.woman for case in cases]), np.array([case.malignant for case in cases]))
 
 
 def train(config: TrainingConfig) -> Run:
@@ -89,23 +89,26 @@ def train(config: TrainingConfig) -> Run:
     """
     if config.data.dataset not in DATASETS:
         raise ConfigurationError(f"Unknown data set; known are: {', '.join(sorted(DATASETS))}.")
+    devices.spread(config.fit.batch_size)
     whole = DATASETS[config.data.dataset](config.data.folder)
     table = protocol.training_part(whole, config.data)
     inputs = cache.prepare(table, config.model.size, config.output / "cache")
-    labels = np.array([table[row].malignant for row in inputs.rows], np.float32)
-    made = protocol.splits(table, inputs.rows)
+    cases = [table[row] for row in inputs.rows]
+    labels = np.array([case.malignant for case in cases], np.float32)
+    aside = config.fit.stop_share if config.fit.patience else 0.0
+    made = protocol.splits(table, inputs.rows, stop_share=aside, seed=config.data.fold_seed)
     protocol.check(whole, table, inputs.rows, made, clean=config.data.protocol == "patient-clean")
     *folds, final = made
     for seed in config.fit.seeds:
         for split in folds:
-            _fit_one(config, inputs.images, labels, split, seed)
+            _fit_one(fit.Fit(config, inputs.images, labels, split, _folder(config, split, seed), seed, cases))
     logits = np.full(len(labels), np.nan)
     for split in folds:
         logits[split.watch] = _score(config, inputs.images, split, alone=len(folds) == 1)
     used = [final] if config.model.final == "refit" else folds
     if used == [final]:
         for seed in config.fit.seeds:
-            _fit_one(config, inputs.images, labels, final, seed)
+            _fit_one(fit.Fit(config, inputs.images, labels, final, _folder(config, final, seed), seed, cases))
     weights = _shipped(config, used)
     held, fitted = (np.unique(np.concatenate(each)) for each in ([s.watch for s in folds], [s.fit for s in used]))
     run = Run(config.output, table, inputs.rows[held], logits[held], inputs.rows[fitted], weights)
@@ -178,30 +181,27 @@ def _score(config: TrainingConfig, images: NDArray[np.uint8], split: Split, *, a
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         parts = _parts(config, split)
-        models = (average(config, [part], path.with_name("part.weights.h5")) for part in parts)
-        if not apart:
-            models = iter([average(config, parts, path.with_name(SCORED))])
+        groups = [[part] for part in parts] if apart else [parts]
+        models = (average(config, group, path.with_name(SCORED)) for group in groups)
         np.save(path, np.mean([fit.predict(model, images, split.watch, looks=looks) for model in models], axis=0))
     logits: NDArray[np.float32] = np.load(path)
     return logits
 
 
-def _fit_one(
-    config: TrainingConfig, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, seed: int
-) -> None:
+def _fit_one(asked: fit.Fit) -> None:
     """Fit one split with one seed unless that is done; leaves its weights."""
     import keras
 
-    folder = _folder(config, split, seed)
-    done = folder / "done.json"
+    digest, split = asked.config.digest, asked.split
+    done = asked.folder / "done.json"
     if done.exists():
-        if json.loads(done.read_text(encoding="utf-8"))["digest"] != config.digest:
+        if json.loads(done.read_text(encoding="utf-8"))["digest"] != digest:
             raise TrainingError("The run folder holds fits of another configuration; give another output.")
         return
     keras.utils.clear_session()
-    model = fit.run(config, images, labels, split, folder, seed)
-    model.save_weights(folder / WEIGHTS)
-    state = {"digest": config.digest, "seed": seed, "images": len(split.fit), "watched": len(split.watch)}
+    model = fit.run(asked)
+    model.save_weights(asked.folder / WEIGHTS)
+    state = {"digest": digest, "seed": asked.seed, "images": len(split.fit), "watched": len(split.watch)}
     done.write_text(json.dumps(state), encoding="utf-8")
 
 

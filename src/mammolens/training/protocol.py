@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.datasets import Case, CaseTable
+from mammolens.datasets.splits import patient_clean, shared_women
 from mammolens.errors import ConfigurationError, TrainingDataError
 from mammolens.training.grouping import folds_by_woman, set_aside
 from mammolens.training.sections import DataConfig
@@ -82,7 +83,7 @@ def training_part(table: CaseTable, data: DataConfig) -> CaseTable:
         if not data.folds and not table.folds:
             raise ConfigurationError("This data set has no cross-validation folds. Set [data] folds, such as 5.")
     else:
-        cases = _without_test(cases, data.protocol == "patient-clean")
+        cases = _without_test(table, data.protocol == "patient-clean")
     _both_classes(cases, "The data set")
     women = [case.woman for case in cases]
     malignant = np.array([case.malignant for case in cases])
@@ -96,19 +97,16 @@ def training_part(table: CaseTable, data: DataConfig) -> CaseTable:
     return CaseTable(table.name, [replace(case, fold=fold) for case, fold in zip(cases, folds, strict=True)])
 
 
-def _without_test(cases: list[Case], clean: bool) -> list[Case]:
+def _without_test(table: CaseTable, clean: bool) -> list[Case]:
     """Training part of a data set with official parts, without what the test part holds too."""
-    fitted, tested = ([case for case in cases if case.split == part] for part in ("train", "test"))
+    fitted, tested = ([case for case in table if case.split == part] for part in ("train", "test"))
     if not fitted or not tested:
         raise ConfigurationError(
             'This data set has no official training and test part. Set [data] protocol to "folds".'
         )
     if clean:
-        women = {case.woman for case in tested}
-        kept = [case for case in fitted if case.woman not in women]
-        shared = len({case.woman for case in fitted} & women)
-        _log.info("%d women of the test part were taken from the training part with all their images.", shared)
-        return kept
+        _log.info("%d women are in both parts; none of them is fitted.", len(shared_women(table)))
+        return [case for case in patient_clean(table) if case.split == "train"]
     views = {_view(case) for case in tested}
     kept = [case for case in fitted if _view(case) not in views]
     _log.info("%d images that stand in the test part too were taken from the training part.", len(fitted) - len(kept))

@@ -117,6 +117,24 @@ class FitConfig:
         With float16 the loss is scaled.
     checkpointing : bool
         Whether blocks are computed again for their gradient, to save memory.
+    loss : {"crossentropy", "focal"}
+    focal_gamma : float
+        How much less an image counts that is answered right already; 0: not less.
+    balance : {"none", "weights", "sampling"}
+        What is done about the rarer class: nothing; its images weigh more in the loss;
+        or it is shown as often as the other.
+    ema : float
+        Share of the running average of the weights that each step keeps, such as
+        0.999; the average is what is watched and what is left. 0: no average.
+    accumulate : int
+        Batches whose gradients make one step of the optimiser.
+    patience : int
+        Epochs without a better AUC of the stopping women after which a fit ends, with
+        the weights of the best epoch; 0: all epochs are done.
+    stop_share : float
+        Share of the women to fit who are set aside for that; they are never those held out.
+    workers : int
+        Threads that make batches; 0: one less than the machine has cores, at most eight.
     """
 
     epochs: Positive
@@ -134,3 +152,11 @@ class FitConfig:
     watch_epochs: Positive = 1
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     checkpointing: bool = False
+    loss: Literal["crossentropy", "focal"] = "crossentropy"
+    focal_gamma: Amount = 2.0
+    balance: Literal["none", "weights", "sampling"] = "none"
+    ema: Share = 0.0
+    accumulate: Positive = 1
+    patience: Count = 0
+    stop_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    workers: Count = 0

@@ -46,7 +46,7 @@ class KerasEngine:
             keras.Model(model.input, [model.output, model.get_layer(FEATURES).output]) for model in models
         ]
         heads = [model.get_layer("logit").get_weights()[0][:, 0] for model in models]
-        self._weights: NDArray[np.float32] = np.concatenate(heads) / np.float32(len(models))
+        self._weights = np.asarray(np.concatenate(heads) / len(models), np.float32)
 
     def run(self, images: NDArray[np.uint8]) -> list[RawScore]:
         """Score a batch; see `Engine.run`."""
@@ -65,6 +65,6 @@ class KerasEngine:
         if self._channels_first:
             batch = batch.transpose(0, 3, 1, 2)
         answers = [network.predict_on_batch(batch) for network in self._networks]
-        logits = np.mean([np.asarray(logit) for logit, _ in answers], axis=0)
+        logits = np.asarray(np.mean([np.asarray(logit) for logit, _ in answers], axis=0), np.float32)
         features = np.concatenate([np.asarray(each) for _, each in answers], axis=1 if self._channels_first else -1)
         return logits, features.transpose(0, 2, 3, 1) if self._channels_first else features
