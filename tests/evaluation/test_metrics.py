@@ -123,3 +123,12 @@ def test_operating_points_keep_their_promise() -> None:
         sensitivity, specificity = operating.rates(labels, p, point.threshold)
         assert (sensitivity, specificity) == (point.sensitivity, point.specificity)
         assert sensitivity + specificity <= points["balanced"].sensitivity + points["balanced"].specificity + 1e-12
+
+
+def test_probabilities_that_were_rounded_to_0_or_1_still_give_thresholds_between() -> None:
+    labels, rounded = np.array([0, 0, 1, 1, 0, 1]), np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0])
+    points = operating.operating_points(labels, rounded)
+    assert all(0.0 < point.threshold < 1.0 for point in points)
+    balanced = points[0]
+    # By hand: calling the three ones malignant finds two of three cancers and one of three others.
+    assert (balanced.sensitivity, balanced.specificity) == pytest.approx((2 / 3, 2 / 3))

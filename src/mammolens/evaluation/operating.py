@@ -61,6 +61,8 @@ def operating_points(labels: NDArray[np.generic], probabilities: NDArray[np.gene
     curve = Curve(labels, probabilities)
     # Between the highest probability and 1 lies the threshold that nothing reaches.
     thresholds = np.append((curve.thresholds[1] + 1.0) / 2.0, curve.thresholds[1:])
+    # A probability that was rounded to 0 or 1 is no threshold.
+    thresholds = np.clip(thresholds, np.finfo(np.float64).tiny, np.nextafter(1.0, 0.0))
     found = []
     for name, (at,) in corners(curve).items():
         threshold = float(thresholds[at])

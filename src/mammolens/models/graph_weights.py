@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mammolens.errors import BundleInvalid, ConfigurationError
+from mammolens.errors import BundleInvalid
 from mammolens.models.architecture import features_of, kernels
+from mammolens.models.head import onnx_library
 from mammolens.models.manifest import Manifest
 from mammolens.models.network import Convolution, Network
 from mammolens.models.onnx_graph import member_prefix
@@ -70,10 +71,7 @@ def read(graph: bytes, manifest: Manifest) -> list[Network]:
 
 def _constants(graph: bytes) -> dict[str, NDArray[np.float32]]:
     """Constants of a graph by name, those in 16 bits under the name that their cast gives."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise ConfigurationError("onnx is not installed. Run: pip install 'mammolens[import]'.") from error
+    onnx = onnx_library()
     model = onnx.load_from_string(graph)
     casts = {node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "Cast"}
     found = {}
