@@ -98,20 +98,18 @@ class Row:
         return TrainingDataError(f'{self.place}: the column "{column}" {rule}.')
 
 
-def read(
-    path: Path, columns: Sequence[str], *, aliases: Mapping[str, str] | None = None, delimiter: str = ","
-) -> list[Row]:
+def read(path: Path, columns: Sequence[str], *, aliases: Mapping[str, str] | None = None) -> list[Row]:
     """Read a table.
 
     Parameters
     ----------
     path : Path
-        CSV in UTF-8, with or without byte order mark.
+        CSV in UTF-8, with or without byte order mark, between whose fields stand commas or
+        semicolons.
     columns : sequence of str
         Columns that it must have.
     aliases : mapping of str to str, optional
         Other names of columns that occur in the wild, to the name used here.
-    delimiter : str
 
     Returns
     -------
@@ -124,7 +122,9 @@ def read(
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file, delimiter=delimiter))
+            header = file.readline()
+            file.seek(0)
+            lines = list(csv.reader(file, delimiter=";" if header.count(";") > header.count(",") else ","))
     except OSError as error:
         raise TrainingDataError(f"{path.name} is missing in the data set's folder, or can't be opened.") from error
     except (UnicodeDecodeError, csv.Error) as error:
