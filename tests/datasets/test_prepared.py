@@ -79,6 +79,20 @@ def test_another_size_and_other_files_have_a_cache_of_their_own(tmp_path: Path) 
     assert prepared.key(table, SIZE) != before
 
 
+def test_a_part_of_the_files_is_taken_from_the_cache_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = fill(tmp_path / "pictures", 6)
+    whole = prepared.prepare(table, SIZE, tmp_path / "cache")
+    expected = np.array(whole.images)[[1, 4, 5]]
+    monkeypatch.setattr(prepared, "read_mammogram", None)
+    part = prepared.prepare(CaseTable("x", [table[row] for row in (1, 4, 5)]), SIZE, tmp_path / "cache")
+    np.testing.assert_array_equal(part.images, expected)
+    assert part.pixels.tolist() == whole.pixels[[1, 4, 5]].tolist()
+    assert part.sizes.tolist() == whole.sizes[[1, 4, 5]].tolist()
+    # Another size has nothing to take.
+    with pytest.raises(TypeError, match="not callable"):
+        prepared.prepare(CaseTable("x", [table[1]]), (64, 48), tmp_path / "cache")
+
+
 @pytest.mark.parametrize("harm", ["image", "record", "tail"])
 def test_a_damaged_shard_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
     monkeypatch.setattr(prepared, "SHARD", 2)

@@ -4,14 +4,17 @@ A folder ``inputs-<key>`` holds ``images.u8`` (the images one after another, eig
 ``shards/00000.npz``, … : what each run of 64 rows of the table gave, with the SHA-256 of
 its images. A shard's record is written in one step after its images are on disk, so
 whatever was there when the process was killed is taken up, and nothing else is.
+``files.json`` lists the files: a cache of a part of them, in the same folder, takes its images
+from there instead of reading the files again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,14 +93,26 @@ def key(table: CaseTable, size: tuple[int, int]) -> str:
     str
         16 hexadecimal digits; moving the data set's folder does not change it.
     """
-    digest = hashlib.sha256(f"{_FORMAT} {preprocess.VERSION} {tuple(size)}".encode())
-    for case in table:
-        try:
-            length = case.path.stat().st_size
-        except OSError:
-            length = -1
-        digest.update(f"{'/'.join(case.path.parts[-_NAMED:])} {length}\n".encode("utf-8", "surrogateescape"))
+    return _key(_made_as(size), [_identity(case) for case in table])
+
+
+def _key(made_as: str, files: list[str]) -> str:
+    digest = hashlib.sha256(made_as.encode())
+    for file in files:
+        digest.update(f"{file}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
+
+
+def _made_as(size: tuple[int, int]) -> str:
+    return f"{_FORMAT} {preprocess.VERSION} {tuple(size)}"
+
+
+def _identity(case: Case) -> str:
+    try:
+        length = case.path.stat().st_size
+    except OSError:
+        length = -1
+    return f"{'/'.join(case.path.parts[-_NAMED:])} {length}"
 
 
 def prepare(
@@ -131,33 +146,88 @@ def prepare(
     OutputError
         If the cache can't be written.
     """
-    place = folder / f"inputs-{key(table, size)}"
+    files = [_identity(case) for case in table]
+    place = folder / f"inputs-{_key(_made_as(size), files)}"
     try:
         (place / "shards").mkdir(parents=True, exist_ok=True)
-        shards = list(_shards(table, size, place, jobs, advance))
+        if not (place / "files.json").exists():
+            partial_list = place / "files.partial"
+            partial_list.write_text(json.dumps({"made_as": _made_as(size), "files": files}), encoding="ascii")
+            partial_list.replace(place / "files.json")
+        read = partial(_one, size, _others(folder, place, size))
+        shards = list(_shards(table, files, size, place, jobs, read, advance))
     except OSError as error:
         raise OutputError("The cache of preprocessed images can't be written. Is the disk full?") from error
     return _joined(shards, size, place / "images.u8")
 
 
+_Read = tuple[NDArray[np.uint8], Fingerprint] | str
+"""An image with its fingerprint, or the code of the error that refuses it."""
+
+_Held = Mapping[str, tuple[NDArray[np.uint8], Fingerprint]]
+
+
 def _shards(
-    table: CaseTable, size: tuple[int, int], place: Path, jobs: int, advance: Callable[[int], None]
+    table: CaseTable,
+    files: list[str],
+    size: tuple[int, int],
+    place: Path,
+    jobs: int,
+    read: Callable[[tuple[str, Case]], _Read],
+    advance: Callable[[int], None],
 ) -> Iterator[_Shard]:
     file = place / "images.u8"
     file.touch()
     with file.open("r+b") as images, ThreadPoolExecutor(jobs) as pool:
         for number, first in enumerate(range(0, len(table), SHARD)):
-            cases = list(enumerate(table[first : first + SHARD], first))
+            named = list(zip(files[first : first + SHARD], table[first : first + SHARD], strict=True))
             record = place / "shards" / f"{number:05d}.npz"
             start = images.tell()
             shard = _kept(record, images, size)
             if shard is None:
                 images.seek(start)
-                shard = _made(cases, size, images, pool)
+                shard = _made(first, list(pool.map(read, named)), images)
                 _write(record, shard)
-            advance(len(cases))
+            advance(len(named))
             yield shard
         images.truncate()
+
+
+def _others(folder: Path, place: Path, size: tuple[int, int]) -> _Held:
+    """Images of other caches in the same folder, made in the same way, by their files."""
+    found: dict[str, tuple[NDArray[np.uint8], Fingerprint]] = {}
+    for other in sorted(folder.glob("inputs-*/files.json")):
+        try:
+            listed = json.loads(other.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            continue
+        if other.parent != place and listed.get("made_as") == _made_as(size):
+            found.update(_held(other.parent, listed["files"], size))
+    return found
+
+
+def _held(
+    place: Path, files: list[str], size: tuple[int, int]
+) -> Iterator[tuple[str, tuple[NDArray[np.uint8], Fingerprint]]]:
+    shards = []
+    try:
+        with (place / "images.u8").open("rb") as images:
+            for record in sorted((place / "shards").glob("*.npz")):
+                shard = _kept(record, images, size)
+                if shard is None:
+                    break
+                shards.append(shard)
+    except OSError:
+        return
+    if not shards:
+        return
+    whole = _joined(shards, size, place / "images.u8")
+    for position, row in enumerate(whole.rows):
+        rows, columns = (int(side) for side in whole.sizes[position])
+        mark = Fingerprint(
+            str(whole.pixels[position]), int(whole.perceptual[position]), whole.small[position], rows, columns
+        )
+        yield files[int(row)], (whole.images[position], mark)
 
 
 def _kept(record: Path, images: BinaryIO, size: tuple[int, int]) -> _Shard | None:
@@ -173,10 +243,9 @@ def _kept(record: Path, images: BinaryIO, size: tuple[int, int]) -> _Shard | Non
     return shard if hashlib.sha256(content).hexdigest() == shard.sha256 else None
 
 
-def _made(cases: list[tuple[int, Case]], size: tuple[int, int], images: BinaryIO, pool: Executor) -> _Shard:
-    done = list(pool.map(partial(_one, size), [case for _, case in cases]))
-    usable = [(row, *one) for (row, _), one in zip(cases, done, strict=True) if not isinstance(one, str)]
-    refused = [(row, one) for (row, _), one in zip(cases, done, strict=True) if isinstance(one, str)]
+def _made(first: int, done: list[_Read], images: BinaryIO) -> _Shard:
+    usable = [(row, *one) for row, one in enumerate(done, first) if not isinstance(one, str)]
+    refused = [(row, one) for row, one in enumerate(done, first) if isinstance(one, str)]
     content = b"".join(image.tobytes() for _, image, _ in usable)
     images.write(content)
     images.flush()
@@ -194,7 +263,10 @@ def _made(cases: list[tuple[int, Case]], size: tuple[int, int], images: BinaryIO
     )
 
 
-def _one(size: tuple[int, int], case: Case) -> tuple[NDArray[np.uint8], Fingerprint] | str:
+def _one(size: tuple[int, int], held: _Held, named: tuple[str, Case]) -> _Read:
+    file, case = named
+    if file in held:
+        return held[file]
     try:
         mammogram = read_mammogram(case.path, ReadOptions(min_size=size))
         prepared = preprocess.prepare(mammogram, size)
