@@ -76,3 +76,14 @@ def test_a_part_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no-such-part" in done.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_what_heat_maps_show_is_printed_and_recorded(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    pictures = ("--curves", "rsna-640", str(shared / "data" / "rsna-640"), "--pictures", "2", "--steps", "2")
+    done = run("localisation", *pictures, "--methods", "grad-cam", "eigen-cam", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "| eigen-cam | " in done.stdout
+    record = json.loads((tmp_path / "localisation.json").read_text(encoding="utf-8"))
+    assert record["faithfulness"]["pictures"] == 2
+    assert set(record["faithfulness"]["against"]) == {"eigen-cam", "centre of the breast", "brightest tissue"}

@@ -184,6 +184,16 @@ def test_a_picture_that_gets_no_answer_is_counted(cases: list[Case], predictor: 
     assert found.pictures == 2
 
 
+def test_a_mask_that_cannot_be_read_names_the_woman_and_the_row(
+    cases: list[Case], predictor: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "mask.png").write_bytes(b"no picture")
+    lesion = Abnormality("mass", "malignant", outline=Outline(mask=tmp_path / "mask.png"))
+    broken = replace(cases[2], abnormalities=(lesion,), provenance="labels.csv, line 4")
+    with pytest.raises(TrainingDataError, match=r"woman w1 \(labels\.csv, line 4\)"):
+        localisation.measure([broken], predictor, ("grad-cam",), PLAN)
+
+
 def test_a_table_without_outlines_and_an_unknown_method_are_refused(cases: list[Case], predictor: Any) -> None:
     with pytest.raises(TrainingDataError):
         localisation.measure(cases[4:], predictor, ("grad-cam",), PLAN)

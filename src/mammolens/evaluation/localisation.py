@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from mammolens.datasets.table import Case
+from mammolens.datasets.table import Case, Outline
 from mammolens.errors import InputError, TrainingDataError
 from mammolens.evaluation import localisation_sanity as sanity
 from mammolens.evaluation.localisation_baselines import BASELINES, RANDOMISED
@@ -151,7 +151,8 @@ def measure(
     ConfigurationError
         If there is no method of a name.
     TrainingDataError
-        If no picture has an outlined lesion of the pathologies asked for.
+        If no picture has an outlined lesion of the pathologies asked for, or a
+        lesion's outline can't be used; the latter names the woman and the row.
     """
     plan = plan or Plan()
     for name in methods:
@@ -198,7 +199,7 @@ class _Run:
             return
         rows, columns = mammogram.rows, mammogram.columns
         reduction = reduction_of(rows, columns)
-        places = [Place(outline, rows, columns, reduction) for outline in outlines]
+        places = _places(case, outlines, (rows, columns, reduction))
         picture = Picture(case.woman, made.geometry, rows, columns, reduction, made.mask, places)
         heats = self._heats(made)
         self._women.append(case.woman)
@@ -259,6 +260,15 @@ class _Run:
             sanity=sanity.correlations(bundle, inputs, women, self._methods, plan.threads, plan.seed) if chosen else {},
             examples=tuple(self._examples),
         )
+
+
+def _places(case: Case, outlines: Sequence[Outline], size: tuple[int, int, int]) -> list[Place]:
+    """Lay a case's outlines on its picture, of rows, columns and reduction."""
+    try:
+        return [Place(outline, *size) for outline in outlines]
+    except (InputError, TrainingDataError) as error:
+        where = f" ({case.provenance})" if case.provenance else ""
+        raise TrainingDataError(f"An outline of woman {case.woman}{where} can't be used. {error.message}") from error
 
 
 def table(found: Localisation) -> str:
