@@ -57,13 +57,13 @@ format: dev-environment
 	@$(dev) -m ruff format .
 
 test: lint
-	@$(dev) -m pytest -n auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
+	@$(dev) -m pytest -n auto --dist loadfile --max-worker-restart 0 -m "not slow" $(PYTEST_ARGS)
 
 system-packages:
 	@scripts/system-packages
 
 test-all: lint system-packages
-	@$(dev) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	@$(dev) -m pytest -n auto --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
 
 bench: dev-environment
 	@$(dev) -m benchmarks $(BENCH_ARGS)

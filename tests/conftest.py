@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from mammolens.models.efficientnet import features_of, kernels, normalisation
 from mammolens.models.network import Convolution, InputContract, InputScale, Network
 from mammolens.settings import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SLOW_LIMIT = 600.0
+"""Seconds after which a slow test has failed; the others' limit stands in pyproject.toml."""
+END_LIMIT = 300.0
+"""Seconds that a test's fixtures have to be put away."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_LIMIT))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    # After a failure, the limits of the test itself have been used up or called off.
+    faulthandler.dump_traceback_later(END_LIMIT, file=item.config.stash[fault_handler_stderr_fd_key], exit=True)
+    return (yield)
 
 
 @pytest.fixture(scope="session")
