@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from mammolens import __version__
-from mammolens.cli import audit, data, doctor, models, predict, preview, serve, terminal, train, users
+from mammolens.cli import (
+    audit,
+    calibrate,
+    data,
+    doctor,
+    evaluate,
+    models,
+    predict,
+    preview,
+    serve,
+    terminal,
+    train,
+    users,
+)
 
 app = typer.Typer(
     name="mammolens",
@@ -62,6 +75,8 @@ app.command(cls=terminal.Command)(predict.predict)
 app.command(cls=terminal.Command)(preview.preview)
 app.command(cls=terminal.Command)(train.train)
 app.add_typer(data.app, name="data")
+app.command(cls=terminal.Command)(evaluate.evaluate)
+app.command(cls=terminal.Command)(calibrate.calibrate)
 app.add_typer(models.app, name="models")
 app.add_typer(users.app, name="users")
 app.add_typer(audit.app, name="audit")

@@ -102,7 +102,9 @@ def _measured(manifest: Manifest) -> list[tuple[str, str]]:
     calibration = manifest.calibration
     lines = [("calibration", "none: the probability is the sigmoid of the model's score")]
     if calibration is not None:
-        lines = [("calibration", f"{calibration.method}, at a prevalence of {calibration.prevalence:.3f}")]
+        on = calibration.on
+        whose = "" if on is None else f", by {on.by} on {on.images} images of {on.women} women ({on.dataset})"
+        lines = [("calibration", f"{calibration.method}, at a prevalence of {calibration.prevalence:.3f}{whose}")]
     for point in manifest.operating_points:
         default = " (default)" if point.name == manifest.default_operating_point else ""
         figures = "never measured"

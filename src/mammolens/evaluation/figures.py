@@ -133,7 +133,7 @@ def recalibration(
     w: NDArray[np.float64],
     *,
     slope: float | None = None,
-    start: tuple[float, float] = (1.0, 0.0),
+    start: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit logit P(y) = intercept + slope · x in many samples at once, by Newton's method.
 
@@ -146,14 +146,14 @@ def recalibration(
     slope : float, optional
         Held at this; None: fitted.
     start : (float, float)
-        Slope and intercept to begin from; taken as (1, 0) where they are no numbers.
+        Slope and intercept to begin from; taken as (0, 0) where they are no numbers.
 
     Returns
     -------
     slope, intercept : ndarray of float64, shape (B,)
         NaN where a sample has no solution (one class, or classes that do not overlap).
     """
-    first, height = start if np.isfinite(start).all() else (1.0, 0.0)
+    first, height = start if np.isfinite(start).all() else (0.0, 0.0)
     intercepts, slopes = np.full(len(w), height), np.full(len(w), first if slope is None else slope)
     steps = np.full(len(w), np.inf)
     for _ in range(_STEPS):

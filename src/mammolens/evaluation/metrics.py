@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.evaluation.curve import Curve
-from mammolens.evaluation.resampling import Estimate, estimates
+from mammolens.evaluation.resampling import Estimate, estimates, resampled
+
+__all__ = ["Estimate", "auc", "bootstrap_auc", "bootstrap_difference", "by_group", "resampled"]
 
 
 def auc(labels: NDArray[np.generic], scores: NDArray[np.generic]) -> float:

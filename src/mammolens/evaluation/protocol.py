@@ -16,10 +16,17 @@ FEW_CANCERS = 50
 
 
 class Protocol(Enum):
-    """Where scores come from."""
+    """Where scores come from.
+
+    ``OUT_OF_FOLD``: cross-validation. ``HELD_OUT``: the bundle, on women it was not trained on. ``HELD_OUT_PART``: a
+    model in training, on its fixed validation part, which the bundle's calibration is fitted to. ``UNKNOWN``: the
+    bundle, on women of whom it is not recorded. ``SEEN``: the bundle, on women it was trained on.
+    """
 
     OUT_OF_FOLD = "out-of-fold"
     HELD_OUT = "held-out"
+    HELD_OUT_PART = "held-out-part"
+    UNKNOWN = "unknown-training"
     SEEN = "seen-in-training"
 
 
@@ -80,7 +87,11 @@ def words(
         "and every woman is in one fold.",
         Protocol.HELD_OUT: "The bundle itself scored the pictures, by the road that serves; by their names, no woman "
         "here was among those it was trained on.",
+        Protocol.HELD_OUT_PART: "One model scored the women of a part that it had not been fitted to; the calibration "
+        "was fitted to this part, so that probabilities are made across five parts of it.",
         Protocol.SEEN: "THE MODEL WAS TRAINED ON THESE WOMEN. No figure here says how it does on others.",
+        Protocol.UNKNOWN: "The bundle itself scored the pictures, by the road that serves. WHETHER IT WAS TRAINED ON "
+        "THESE WOMEN IS NOT RECORDED: if it was, no figure here says how it does on others.",
     }[protocol]
     if isinstance(used, Mapping):
         chosen = sorted({own.method for own in used.values()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from mammolens import __version__
 from mammolens.datasets import Case
 from mammolens.errors import EvaluationError
 from mammolens.evaluation import bcsc, figures
-from mammolens.evaluation.calibration import of_the_others
+from mammolens.evaluation.calibration import grouped_folds, of_the_others
 from mammolens.evaluation.delong import compare, delong
 from mammolens.evaluation.levels import LEVELS, sample
 from mammolens.evaluation.metrics import bootstrap_difference
@@ -35,8 +35,8 @@ class Subject:
     Attributes
     ----------
     model : mapping
-        ``name``, ``version``, ``architecture``, ``size`` (height, width), ``looks`` and ``sha256`` (None for a bundle
-        that is being made).
+        ``name``, ``version``, ``architecture``, ``size`` (height, width), ``looks``, ``training`` (as in the manifest,
+        or None) and ``sha256`` (None for a bundle that is being made).
     dataset, terms : str
         Of the pictures.
     protocol : Protocol
@@ -48,6 +48,8 @@ class Subject:
         What must be the same for the figures to be the same, by its name.
     command : str
         That gives them again; empty where there is none.
+    limits : sequence of str
+        What else must be said of the data, one sentence each.
     """
 
     model: Mapping[str, Any]
@@ -58,6 +60,7 @@ class Subject:
     points: Sequence[OperatingPoint]
     hashes: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    limits: Sequence[str] = ()
 
 
 def evaluate(
@@ -102,6 +105,9 @@ def evaluate(
         # With two folds the other one alone is left, on which nothing can be chosen.
         method = None if len(np.unique(scores.folds)) > 2 else "platt"
         crossed = of_the_others(scores.labels, scores.logits, scores.folds, method)
+    elif subject.protocol is Protocol.HELD_OUT_PART:
+        scores = replace(scores, folds=grouped_folds(scores.women, scores.labels))
+        crossed = of_the_others(scores.labels, scores.logits, scores.folds, None)
     thresholds = {point.name: point.threshold for point in subject.points}
     measured: dict[str, dict[str, Any]] = {}
     for level in LEVELS:
@@ -143,9 +149,11 @@ def evaluate(
             "draws": draws,
             "seed": seed,
         },
-        "limits": limits(subject.dataset, data, subject.protocol),
+        "limits": [*limits(subject.dataset, data, subject.protocol), *subject.limits],
         "levels": measured,
-        "subgroups": subgroups(scores, draws=draws, seed=seed),
+        "subgroups": subgroups(
+            scores, draws=draws, seed=seed, folds=subject.protocol is Protocol.OUT_OF_FOLD
+        ),
         "calibration": None if subject.calibration is None else subject.calibration.model_dump(mode="json"),
         "operating_points": [point.model_dump(mode="json") for point in subject.points],
         "bcsc": {level: bcsc.compare(measured[level]["points"], prevalence) for level in ("woman", "image")},

@@ -58,6 +58,16 @@ def weights(women: NDArray[np.generic], draws: int, seed: int) -> Iterator[NDArr
         yield np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)[:, index]
 
 
+def resampled(women: NDArray[np.generic], draws: int, seed: int) -> Iterator[NDArray[np.intp]]:
+    """Give the samples of `weights` one by one, as rows that stand as often as they were drawn.
+
+    For figures that can't be had for many samples at once.
+    """
+    for drawn in weights(women, draws, seed):
+        for row in drawn:
+            yield np.repeat(np.arange(len(row)), row.astype(np.intp))
+
+
 def bootstrap(
     figures: Callable[[NDArray[np.float64]], Figures],
     women: NDArray[np.generic],

@@ -26,16 +26,18 @@ NOTE = (
 )
 
 
-def subgroups(scores: Scores, *, draws: int, seed: int) -> dict[str, Any]:
+def subgroups(scores: Scores, *, draws: int, seed: int, folds: bool = False) -> dict[str, Any]:
     """Area under the ROC curve, per image, of each part.
 
     Parameters
     ----------
     scores : Scores
-        Parted by view, fold and its strata. Groups of a lesion may be told from all benign pictures; see
+        Parted by view and its strata. Groups of a lesion may be told from all benign pictures; see
         `mammolens.evaluation.strata.contrast`.
     draws, seed : int
         Of the bootstrap over women.
+    folds : bool
+        Whether the folds are parts too: they are where each was scored by another model.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def subgroups(scores: Scores, *, draws: int, seed: int) -> dict[str, Any]:
         for all parts at once, by DeLong's variance clustered by woman); and ``note``.
     """
     columns: dict[str, NDArray[Any]] = {"view": scores.views, **scores.strata}
-    if len(np.unique(scores.folds)) > 1:
+    if folds:
         columns["fold"] = scores.folds.astype(np.str_)
     parts = [
         (name, str(value), contrast(name, values, value, scores.labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -72,19 +73,25 @@ class Plane:
     Attributes
     ----------
     x_most, y_most : float
-        Greatest value of each axis; both begin at 0.
+        Greatest value of each axis.
+    x_least, y_least : float
+        Least value of each axis.
     """
 
     x_most: float = 1.0
     y_most: float = 1.0
+    x_least: float = 0.0
+    y_least: float = 0.0
 
     def x(self, value: float) -> float:
         """Place of a value along the chart."""
-        return round(_LEFT + value / self.x_most * (_WIDTH - _LEFT - _RIGHT), 2)
+        share = (value - self.x_least) / (self.x_most - self.x_least)
+        return round(_LEFT + share * (_WIDTH - _LEFT - _RIGHT), 2)
 
     def y(self, value: float) -> float:
         """Place of a value up the chart."""
-        return round(_HEIGHT - _BOTTOM - value / self.y_most * (_HEIGHT - _BOTTOM - _TOP), 2)
+        share = (value - self.y_least) / (self.y_most - self.y_least)
+        return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP), 2)
 
     def path(self, points: Sequence[tuple[float, float]]) -> str:
         """Write points as SVG does."""
@@ -103,7 +110,9 @@ def _unit_axes() -> tuple[tuple[Tick, ...], tuple[Tick, ...]]:
 
 
 def roc(
-    points: Sequence[tuple[float, float, float, float]], marks: Sequence[tuple[str, float, float, str]] = ()
+    points: Sequence[tuple[float, float, float, float]],
+    marks: Sequence[tuple[str, float, float, str]] = (),
+    regions: Sequence[tuple[float, float, float, float]] = (),
 ) -> Chart:
     """Draw a ROC curve with its band.
 
@@ -113,7 +122,15 @@ def roc(
         False positive rate, sensitivity, its lower and its upper bound.
     marks : sequence of (str, float, float, str)
         Kind, false positive rate, sensitivity and words of single points.
+    regions : sequence of (float, float, float, float)
+        Lowest and highest sensitivity, lowest and highest specificity of rectangles, drawn below the rest.
     """
+    areas = tuple(
+        Line(
+            "region", _UNIT.path([(1 - most, low), (1 - least, low), (1 - least, high), (1 - most, high)]), closed=True
+        )
+        for low, high, least, most in regions
+    )
     band = [(rate, low) for rate, _, low, _ in points] + [(rate, high) for rate, _, _, high in reversed(points)]
     lines = (
         Line("chance", _UNIT.path([(0.0, 0.0), (1.0, 1.0)])),
@@ -121,7 +138,7 @@ def roc(
         Line("curve", _UNIT.path([(rate, value) for rate, value, _, _ in points])),
     )
     dots = tuple(Dot(kind, _UNIT.x(rate), _UNIT.y(value), text) for kind, rate, value, text in marks)
-    return Chart(*_unit_axes(), lines=lines if points else lines[:1], dots=dots)
+    return Chart(*_unit_axes(), lines=(*areas, *(lines if points else lines[:1])), dots=dots)
 
 
 def reliability(bins: Sequence[tuple[float, float, str]]) -> Chart:
@@ -132,6 +149,74 @@ def reliability(bins: Sequence[tuple[float, float, str]]) -> Chart:
     )
     dots = tuple(Dot("model", _UNIT.x(promised), _UNIT.y(seen), text) for promised, seen, text in bins)
     return Chart(*_unit_axes(), lines=lines, dots=dots)
+
+
+def promises(bins: Sequence[tuple[float, float, float, float, str]]) -> Chart:
+    """Draw observed against promised frequency with the interval of what was observed; each bin with its words."""
+    whiskers = tuple(
+        Line("whisker", _UNIT.path([(promised, low), (promised, high)])) for promised, _, low, high, _ in bins
+    )
+    drawn = reliability([(promised, seen, text) for promised, seen, _, _, text in bins])
+    return Chart(*_unit_axes(), lines=(drawn.lines[0], *whiskers, drawn.lines[1]), dots=drawn.dots)
+
+
+def benefit(rows: Sequence[tuple[float, float, float, float, float]]) -> Chart:
+    """Draw a decision curve.
+
+    Parameters
+    ----------
+    rows : sequence of (float, float, float, float, float)
+        Threshold; net benefit of the model, its lower and its upper bound; that of recalling everybody.
+    """
+    most = max((max(high, everybody) for _, _, _, high, everybody in rows), default=0.1)
+    top = _ceiling(most)
+    plane = Plane(rows[-1][0] if rows else 1.0, top, 0.0, -top / 4)
+    band = [(t, max(low, plane.y_least)) for t, _, low, _, _ in rows]
+    band += [(t, max(high, plane.y_least)) for t, _, _, high, _ in reversed(rows)]
+    kept = [(t, everybody) for t, *_, everybody in rows if everybody >= plane.y_least]
+    lines = (
+        Line("chance", plane.path([(0.0, 0.0), (plane.x_most, 0.0)])),
+        Line("band", plane.path(band), closed=True),
+        Line("outline", plane.path(kept)),
+        Line("curve", plane.path([(t, max(value, plane.y_least)) for t, value, *_ in rows])),
+    )
+    x_ticks = tuple(Tick(plane.x(share * plane.x_most), f"{share * plane.x_most:g}") for share in _QUARTERS)
+    y_ticks = tuple(Tick(plane.y(value), f"{value:g}") for value in (-top / 4, 0.0, top / 2, top))
+    return Chart(x_ticks, y_ticks, lines=lines)
+
+
+def forest(rows: Sequence[tuple[str, float, float, float, float, float, str]], whole: float) -> Chart:
+    """Draw parts below each other, each with its interval and, thinner, the interval that holds for all at once.
+
+    Parameters
+    ----------
+    rows : sequence of (str, float, float, float, float, float, str)
+        Name, value, low, high, low and high together, words.
+    whole : float
+        Of everything, drawn as an upright line.
+    """
+    height = _TOP + _BOTTOM + 22.0 * max(len(rows), 1)
+    values = [bound for _, _, low, high, least, most, _ in rows for bound in (low, high, least, most)]
+    first = min([0.4, *(math.floor(10 * bound) / 10 for bound in values)])
+    left = 150.0
+
+    def x(value: float) -> float:
+        return round(left + (value - first) / (1.0 - first) * (_WIDTH - left - _RIGHT), 2)
+
+    def line(kind: str, start: float, end: float, y: float) -> Line:
+        return Line(kind, f"{x(start)},{y:g} {x(end)},{y:g}")
+
+    lines = [Line("threshold", f"{x(whole)},{_TOP:g} {x(whole)},{height - _BOTTOM:g}")]
+    dots, names = [], []
+    for number, (name, value, low, high, least, most, text) in enumerate(rows):
+        y = _TOP + 22.0 * number + 11.0
+        names.append(Tick(y, name))
+        lines += [line("together", least, most, y), line("whisker", low, high, y)]
+        dots.append(Dot("model", x(value), y, text))
+    steps = [step / 10 for step in range(round(10 * first), 11)]
+    ticks = tuple(Tick(x(step), f"{step:g}") for step in steps[:: 2 if len(steps) > 7 else 1])
+    bottom = height - _BOTTOM
+    return Chart(ticks, tuple(names), lines=tuple(lines), dots=tuple(dots), height=height, left=left, bottom=bottom)
 
 
 def distributions(here: Sequence[float], before: Sequence[float], threshold: float, texts: Sequence[str]) -> Chart:

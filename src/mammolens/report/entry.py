@@ -91,7 +91,10 @@ class ReportModel:
         manifest = bundle.manifest
         point, training, calibration = manifest.default_point, manifest.training, manifest.calibration
         calibrated_on = None
-        if calibration is not None and training is not None:
+        if calibration is not None and calibration.on is not None:
+            on = calibration.on
+            calibrated_on = f"{on.images} pictures of {on.women} women ({on.dataset}) by {on.by}"
+        elif calibration is not None and training is not None:
             calibrated_on = f"{training.images} pictures of {training.women} women ({training.dataset})"
         return cls(
             identity=bundle.identity,
