@@ -201,7 +201,7 @@ def test_scores_read_back_as_they_were_written_and_join_their_table(tmp_path: Pa
     other = CaseTable("rsna-640", [replace(case, malignant=not case.malignant) for case in table])
     with pytest.raises(EvaluationError, match=r"Row 1 .* woman w0"):
         joined(from_csv(path), list(other))
-    with pytest.raises(EvaluationError, match="Row 5 .* lacks"):
+    with pytest.raises(EvaluationError, match=r"Row 5 .* lacks"):
         joined(from_csv(path), list(table)[:4])
 
 
@@ -215,5 +215,3 @@ def test_the_hash_of_a_table_is_of_its_rows_not_of_its_place() -> None:
     moved = [replace(case, path=Path("/elsewhere") / case.path.name) for case in table]
     assert report.table_sha256(table) == report.table_sha256(moved)
     assert report.table_sha256(table) != report.table_sha256(table[:-1])
-
-

@@ -151,9 +151,7 @@ def evaluate(
         },
         "limits": [*limits(subject.dataset, data, subject.protocol), *subject.limits],
         "levels": measured,
-        "subgroups": subgroups(
-            scores, draws=draws, seed=seed, folds=subject.protocol is Protocol.OUT_OF_FOLD
-        ),
+        "subgroups": subgroups(scores, draws=draws, seed=seed, folds=subject.protocol is Protocol.OUT_OF_FOLD),
         "calibration": None if subject.calibration is None else subject.calibration.model_dump(mode="json"),
         "operating_points": [point.model_dump(mode="json") for point in subject.points],
         "bcsc": {level: bcsc.compare(measured[level]["points"], prevalence) for level in ("woman", "image")},
