@@ -17,16 +17,8 @@ from mammolens.models.network import Convolution, InputContract, InputScale, Net
 from mammolens.settings import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SLOW_LIMIT = 600.0
-"""Seconds after which a slow test has failed; the others' limit stands in pyproject.toml."""
 END_LIMIT = 300.0
 """Seconds that a test's fixtures have to be put away."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SLOW_LIMIT))
 
 
 @pytest.hookimpl(wrapper=True)
