@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.training.augment import augment
+from mammolens.training.pairs import PairedImages
 from mammolens.training.protocol import Split
 from mammolens.training.sections import FitConfig
+
+Images = NDArray[np.uint8] | PairedImages
+"""Single images (N, H, W), or pairs (P, 2, H, W)."""
 
 Batch = tuple[Any, ...]
 """Inputs, targets and, where the classes are weighed, a weight for each: what ``train_on_batch`` takes."""
@@ -43,31 +47,40 @@ class Batches(Protocol):
         ...
 
 
-def batched(images: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Float32 batch with a channel axis where Keras' data format wants it."""
+def batched(images: NDArray[np.generic]) -> Any:
+    """Float32 batch with a channel axis where Keras' data format wants it.
+
+    Parameters
+    ----------
+    images : ndarray, shape (N, H, W), or (N, 2, H, W) of pairs
+
+    Returns
+    -------
+    ndarray of float32, shape (N, H, W, 1), or a list of two such: one for each view
+    """
     import keras
 
+    if images.ndim == 4:
+        return [batched(images[:, view]) for view in range(images.shape[1])]
     axis = 1 if keras.config.image_data_format() == "channels_first" else -1
     return np.expand_dims(images.astype(np.float32), axis)
 
 
 class ImageBatches:
-    """Augmented whole images with their labels.
+    """Augmented whole images, or pairs of them, with their labels.
 
     Their content depends on seed and step alone, so a resumed run goes on as it would have.
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (N, H, W)
+    images : ndarray of uint8, shape (N, H, W), or PairedImages
     labels : ndarray of float32, shape (N,)
     split : Split
     config : FitConfig
     seed : int
     """
 
-    def __init__(
-        self, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, config: FitConfig, seed: int
-    ) -> None:
+    def __init__(self, images: Images, labels: NDArray[np.float32], split: Split, config: FitConfig, seed: int) -> None:
         self._images, self._labels, self._split, self._config = images, labels, split, config
         self._seed = seed
         self._weights = class_weights(labels[split.fit]) if config.balance == "weights" else None
@@ -76,17 +89,15 @@ class ImageBatches:
     def size(self, step: int) -> tuple[int, int]:
         """Height and width of the pictures at a step."""
         low = step < self._config.low_epochs * self.per_epoch
-        return self._config.low_size if low else (int(self._images.shape[1]), int(self._images.shape[2]))
+        return self._config.low_size if low else (int(self._images.shape[-2]), int(self._images.shape[-1]))
 
     def __call__(self, step: int) -> Batch:
-        """Batch of one step: images (B, H, W, 1) float32 in 0..255, labels (B, 1), and perhaps weights (B,)."""
+        """Batch of one step: images as `batched`, in 0..255, labels (B, 1), and perhaps weights (B,)."""
         epoch, position = divmod(step, self.per_epoch)
         count = self._config.batch_size
         chosen = self._order(epoch)[position * count : (position + 1) * count]
         random = np.random.default_rng((self._seed, epoch, position))
-        height, width = self.size(step)
-        pictures = (cv2.resize(self._images[row], (width, height), interpolation=cv2.INTER_AREA) for row in chosen)
-        made = batched(np.stack([augment(np.asarray(picture, np.uint8), random) for picture in pictures]))
+        made = batched(np.stack([_varied(self._images[row], self.size(step), random) for row in chosen]))
         labels = self._labels[chosen]
         if self._weights is None:
             return made, labels[:, None]
@@ -103,6 +114,14 @@ class ImageBatches:
         # The rarer class comes round again before the other has been seen through.
         drawn = [np.resize(kind, half) for kind in kinds]
         return np.asarray(random.permutation(np.concatenate(drawn)), np.int64)
+
+
+def _varied(image: NDArray[np.uint8], size: tuple[int, int], random: np.random.Generator) -> NDArray[np.float32]:
+    """Resize and augment an image (H, W), or each view of a pair (2, H, W) by itself."""
+    if image.ndim == 3:
+        return np.stack([_varied(view, size, random) for view in image])
+    picture = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return augment(np.asarray(picture, np.uint8), random)
 
 
 def class_weights(labels: NDArray[np.float32]) -> NDArray[np.float32]:

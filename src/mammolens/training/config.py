@@ -178,6 +178,8 @@ def _check(config: TrainingConfig) -> None:
     model, data, fit = config.model, config.data, config.fit
     if fit.low_epochs and min(fit.low_size) < 1:
         raise ConfigurationError("[fit] low_epochs needs low_size, the height and width of these epochs.")
+    if model.views == 2 and model.final == "ensemble":
+        raise ConfigurationError('[model] final = "ensemble" is for networks of one view.')
     if data.folds == 1:
         raise ConfigurationError("[data] folds must be 0 or at least 2.")
     if model.architecture not in VARIANTS:

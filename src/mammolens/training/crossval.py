@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from mammolens.datasets import DATASETS, CaseTable
 from mammolens.errors import ConfigurationError, TrainingError
 from mammolens.evaluation.calibration import grouped_folds
 from mammolens.training import cache, devices, fit, protocol
+from mammolens.training.batches import Images
 from mammolens.training.config import TrainingConfig
+from mammolens.training.networks import network
+from mammolens.training.pairs import VIEW, PairedImages, pairs_of
 from mammolens.training.protocol import FINAL, Split
 
 WEIGHTS = "model.weights.h5"
@@ -91,29 +94,50 @@ def train(config: TrainingConfig) -> Run:
         raise ConfigurationError(f"Unknown data set; known are: {', '.join(sorted(DATASETS))}.")
     devices.spread(config.fit.batch_size)
     whole = DATASETS[config.data.dataset](config.data.folder)
-    table = protocol.training_part(whole, config.data)
-    inputs = cache.prepare(table, config.model.size, config.output / "cache")
-    cases = [table[row] for row in inputs.rows]
+    table, images, rows = _inputs(config, whole)
+    cases = [table[row] for row in rows]
     labels = np.array([case.malignant for case in cases], np.float32)
-    aside = config.fit.stop_share if config.fit.patience else 0.0
-    made = protocol.splits(table, inputs.rows, stop_share=aside, seed=config.data.fold_seed)
-    protocol.check(whole, table, inputs.rows, made, clean=config.data.protocol == "patient-clean")
-    *folds, final = made
-    for seed in config.fit.seeds:
-        for split in folds:
-            _fit_one(fit.Fit(config, inputs.images, labels, split, _folder(config, split, seed), seed, cases))
+    *folds, final = _splits(config, whole, table, rows)
+
+    def fit_all(splits: Sequence[Split]) -> None:
+        for seed in config.fit.seeds:
+            for split in splits:
+                _fit_one(fit.Fit(config, images, labels, split, _folder(config, split, seed), seed, cases))
+
+    fit_all(folds)
     logits = np.full(len(labels), np.nan)
     for split in folds:
-        logits[split.watch] = _score(config, inputs.images, split, alone=len(folds) == 1)
-    used = [final] if config.model.final == "refit" else folds
-    if used == [final]:
-        for seed in config.fit.seeds:
-            _fit_one(fit.Fit(config, inputs.images, labels, final, _folder(config, final, seed), seed, cases))
+        logits[split.watch] = _score(config, images, split, alone=len(folds) == 1)
+    used = folds
+    if config.model.final == "refit":
+        used = [final]
+        fit_all(used)
     weights = _shipped(config, used)
     held, fitted = (np.unique(np.concatenate(each)) for each in ([s.watch for s in folds], [s.fit for s in used]))
-    run = Run(config.output, table, inputs.rows[held], logits[held], inputs.rows[fitted], weights)
+    run = Run(config.output, table, rows[held], logits[held], rows[fitted], weights)
     _write_predictions(run, config.data.folder)
     return run
+
+
+def _inputs(config: TrainingConfig, whole: CaseTable) -> tuple[CaseTable, Images, NDArray[np.int64]]:
+    """Give what may be fitted, its images, and the row of each; of pairs, a row stands for both views."""
+    table = protocol.training_part(whole, config.data)
+    inputs = cache.prepare(table, config.model.size, config.output / "cache")
+    if config.model.views == 1:
+        return table, inputs.images, inputs.rows
+    # Before the views are one: the check goes by view.
+    _splits(config, whole, table, inputs.rows)
+    cases = [table[row] for row in inputs.rows]
+    pairs = pairs_of(cases)
+    made = [replace(cases[a], view=VIEW, malignant=cases[a].malignant or cases[b].malignant) for a, b in pairs]
+    return CaseTable(table.name, made), PairedImages(inputs.images, pairs), np.arange(len(pairs))
+
+
+def _splits(config: TrainingConfig, whole: CaseTable, table: CaseTable, rows: NDArray[np.int64]) -> list[Split]:
+    aside = config.fit.stop_share if config.fit.patience else 0.0
+    made = protocol.splits(table, rows, stop_share=aside, seed=config.data.fold_seed)
+    protocol.check(whole, table, rows, made, clean=config.data.protocol == "patient-clean")
+    return made
 
 
 def _shipped(config: TrainingConfig, used: Sequence[Split]) -> tuple[Path, ...]:
@@ -147,9 +171,7 @@ def average(config: TrainingConfig, weights: Sequence[Path], target: Path) -> An
     ----------
     M. Wortsman et al., "Model soups", ICML 2022, arXiv:2203.05482.
     """
-    from mammolens.models.efficientnet import build
-
-    model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
+    model = network(config, config.model.size)
     total: list[NDArray[np.float64]] = []
     for path in weights:
         model.load_weights(path)
@@ -170,7 +192,7 @@ def _folder(config: TrainingConfig, split: Split, seed: int) -> Path:
     return config.output / f"{split.name}-seed{seed}"
 
 
-def _score(config: TrainingConfig, images: NDArray[np.uint8], split: Split, *, alone: bool) -> NDArray[np.float32]:
+def _score(config: TrainingConfig, images: Images, split: Split, *, alone: bool) -> NDArray[np.float32]:
     """Logits of the images that a split holds out, shape (len(split.watch),); kept beside its weights.
 
     They are those of the mean of its fits' weights; where it stands alone and an

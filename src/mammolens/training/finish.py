@@ -107,6 +107,8 @@ def evidence_scale(graph: bytes, images: NDArray[np.uint8]) -> float:
 def finish(config: TrainingConfig, run: Run) -> Path:
     """Write ``figures.json`` and the bundle into the run's folder.
 
+    A network of two views gets no bundle yet: nothing serves it.
+
     Parameters
     ----------
     config : TrainingConfig
@@ -116,7 +118,7 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     Returns
     -------
     Path
-        The bundle's folder.
+        The bundle's folder; the weights' file of a network of two views.
 
     Raises
     ------
@@ -125,6 +127,8 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     """
     measured = figures(run)
     (run.folder / "figures.json").write_text(json.dumps(measured, indent=1, allow_nan=False), encoding="utf-8")
+    if config.model.views == 2:
+        return run.weights[0]
     labels = np.array([run.table[row].malignant for row in run.rows], np.float64)
     calibration = calibrations.platt(labels, run.logits)
     points = operating_points(labels, calibrations.apply(calibration, run.logits))

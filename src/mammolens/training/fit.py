@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from mammolens.datasets import Case
 from mammolens.evaluation.logistic import logistic_regression
 from mammolens.evaluation.metrics import auc
-from mammolens.models.efficientnet import Economy, build
-from mammolens.models.transfer import load_imagenet, randomise
 from mammolens.training import stage
-from mammolens.training.batches import ImageBatches, batched
+from mammolens.training.batches import ImageBatches, Images, batched
 from mammolens.training.config import TrainingConfig
-from mammolens.training.optimisation import compile_model, schedule
+from mammolens.training.networks import load_start, make_model
 from mammolens.training.protocol import Split
+from mammolens.training.warm_ups import WARM_UPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Fit:
     Attributes
     ----------
     config : TrainingConfig
-    images : ndarray of uint8, shape (N, H, W)
+    images : ndarray of uint8, shape (N, H, W), or PairedImages
     labels : ndarray of float32, shape (N,)
     split : Split
     folder : Path
@@ -41,7 +40,7 @@ class Fit:
     """
 
     config: TrainingConfig
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.float32]
     split: Split
     folder: Path
@@ -49,37 +48,26 @@ class Fit:
     cases: Sequence[Case] = ()
 
 
-WARM_UPS: list[Callable[[Fit, Any], None]] = []
-"""Stages in front of the fine-tune, in their order.
-
-Each gets the fit and the network with ImageNet's weights, changes its weights (all but
-the head's, which is probed afterwards), and leaves it alone where it is not asked for.
-It fits ``split.fit`` and no other image, and keeps what it has done below ``folder``,
-so that it is not done again after an interruption.
-"""
-
-
 def predict(
-    model: Any, images: NDArray[np.uint8], rows: NDArray[np.int64], *, looks: int = 1, batch: int = 32
+    model: Any, images: Images, rows: NDArray[np.int64], *, looks: int = 1, batch: int = 32
 ) -> NDArray[np.float32]:
     """Logits of the images at ``rows``, shape (len(rows),), by one look or two (see `ModelConfig.looks`)."""
-    if looks == 2:
-        upright = predict(model, images, rows, batch=batch)
-        return (upright + predict(model, images[:, ::-1], rows, batch=batch)) / np.float32(2.0)
-    parts = [
-        np.asarray(model.predict_on_batch(batched(images[rows[start : start + batch]])))[:, 0]
-        for start in range(0, len(rows), batch)
-    ]
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    parts = [np.zeros(0, np.float32)]
+    for start in range(0, len(rows), batch):
+        seen = images[rows[start : start + batch]]
+        answers = [
+            np.asarray(model.predict_on_batch(batched(look)))[:, 0] for look in (seen, seen[..., ::-1, :])[:looks]
+        ]
+        parts.append(np.asarray(np.mean(answers, axis=0), np.float32))
+    return np.concatenate(parts)
 
 
-def start_head(
-    model: Any, images: NDArray[np.uint8], labels: NDArray[np.float32], split: Split, penalty: float
-) -> None:
+def start_head(model: Any, images: Images, labels: NDArray[np.float32], split: Split, penalty: float) -> None:
     """Phase one: set the head to the linear probe of the frozen backbone's features."""
     import keras
 
-    pooled = keras.Model(model.input, model.get_layer("avg_pool").output)
+    last = "fusion" if len(model.inputs) == 2 else "avg_pool"
+    pooled = keras.Model(model.inputs, model.get_layer(last).output)
     features = np.concatenate(
         [
             np.asarray(pooled.predict_on_batch(batched(images[split.fit[start : start + 32]])))
@@ -88,30 +76,6 @@ def start_head(
     )
     weights, bias = logistic_regression(features, labels[split.fit], penalty)
     model.get_layer("logit").set_weights([weights[:, None].astype(np.float32), np.array([bias], np.float32)])
-
-
-def make_model(config: TrainingConfig, size: tuple[int, int], steps: int) -> Any:
-    """Build the folded network for inputs of ``size``, frozen and compiled as configured, without weights."""
-    economy = Economy(config.fit.precision, config.fit.checkpointing)
-    model = build(config.model.architecture, size, folded=True, dropout=config.fit.dropout, economy=economy)
-    freeze(model, config.model.frozen)
-    compile_model(model, config.fit, schedule(config.fit, steps))
-    return model
-
-
-def freeze(model: Any, prefixes: tuple[str, ...]) -> None:
-    """Keep the layers whose names begin so as they are."""
-    for layer in model.layers:
-        if layer.name.startswith(prefixes):
-            layer.trainable = False
-
-
-def load_start(model: Any, config: TrainingConfig) -> None:
-    """Give a folded network ImageNet's weights, or random ones where the configuration says so."""
-    if config.model.imagenet == "none":
-        randomise(model, config.model.architecture)
-    else:
-        load_imagenet(model, config.model.architecture, config.model.imagenet)
 
 
 def start(asked: Fit, steps: int) -> Any:

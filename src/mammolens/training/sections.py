@@ -37,6 +37,8 @@ class ModelConfig:
         Prefixes of the layers that stay as ImageNet left them.
     looks : int
         1, or 2: the picture and the picture upside down, whose features are averaged.
+    views : int
+        1, or 2: both views of a breast in one network (`mammolens.models.two_view`).
     final : {"refit", "average", "ensemble"}
         How the shipped model comes about: fitted once more on all women; the mean of the
         folds' weights; or the folds' networks side by side in one graph, whose logits
@@ -50,6 +52,7 @@ class ModelConfig:
     version: str = "1"
     frozen: tuple[str, ...] = ()
     looks: Literal[1, 2] = 1
+    views: Literal[1, 2] = 1
     final: Literal["refit", "average", "ensemble"] = "refit"
 
 
@@ -133,6 +136,11 @@ class FitConfig:
         the weights of the best epoch; 0: all epochs are done.
     stop_share : float
         Share of the women to fit who are set aside for that; they are never those held out.
+    patch_epochs : int
+        Epochs of a warm-up on patches around outlined lesions (`mammolens.training.patches`);
+        0: none.
+    patch_size : int
+        Side of a patch, in pixels of the input.
     workers : int
         Threads that make batches; 0: one less than the machine has cores, at most eight.
     """
@@ -159,4 +167,6 @@ class FitConfig:
     accumulate: Positive = 1
     patience: Count = 0
     stop_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    patch_epochs: Count = 0
+    patch_size: Annotated[int, Field(ge=32, le=1024)] = 224
     workers: Count = 0

@@ -1,0 +1,81 @@
+"""Networks as a configuration asks for them: of one view or two, with ImageNet's weights or random ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mammolens.models import two_view
+from mammolens.models.efficientnet import FULL, Economy, build
+from mammolens.models.transfer import load_imagenet, randomise
+from mammolens.training.config import TrainingConfig
+from mammolens.training.optimisation import compile_model, schedule
+
+
+def network(config: TrainingConfig, size: tuple[int, int], dropout: float = 0.0, economy: Economy = FULL) -> Any:
+    """Build the folded network of a configuration, without weights.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    size : tuple of int
+        ``(height, width)`` of the input.
+    dropout : float
+    economy : Economy
+
+    Returns
+    -------
+    keras.Model
+        Of one picture, or of the two views of a breast.
+    """
+    name = config.model.architecture
+    if config.model.views == 2:
+        return two_view.build(name, size, folded=True, dropout=dropout, economy=economy)
+    return build(name, size, folded=True, dropout=dropout, economy=economy)
+
+
+def make_model(config: TrainingConfig, size: tuple[int, int], steps: int) -> Any:
+    """Build the network for inputs of ``size``, frozen and compiled as configured, without weights.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    size : tuple of int
+        ``(height, width)``.
+    steps : int
+        Batches of the whole fit, which the learning rate goes by.
+
+    Returns
+    -------
+    keras.Model
+    """
+    model = network(config, size, config.fit.dropout, economy_of(config))
+    for trunk in trunks(model):
+        freeze(trunk, config.model.frozen)
+    compile_model(model, config.fit, schedule(config.fit, steps))
+    return model
+
+
+def economy_of(config: TrainingConfig) -> Economy:
+    """How the training of a configuration saves memory."""
+    return Economy(config.fit.precision, config.fit.checkpointing)
+
+
+def trunks(model: Any) -> tuple[Any, ...]:
+    """Networks that hold the convolutions: the model itself, or what its views go through."""
+    return tuple(dict.fromkeys(two_view.trunks(model))) if len(model.inputs) == 2 else (model,)
+
+
+def freeze(trunk: Any, prefixes: tuple[str, ...]) -> None:
+    """Keep the layers whose names begin so as they are."""
+    for layer in trunk.layers:
+        if layer.name.startswith(prefixes):
+            layer.trainable = False
+
+
+def load_start(model: Any, config: TrainingConfig) -> None:
+    """Give a network ImageNet's weights, or random ones where the configuration says so."""
+    for trunk in trunks(model):
+        if config.model.imagenet == "none":
+            randomise(trunk, config.model.architecture)
+        else:
+            load_imagenet(trunk, config.model.architecture, config.model.imagenet)
