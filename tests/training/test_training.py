@@ -19,21 +19,17 @@ from mammolens.training.protocol import Split  # noqa: E402
 
 SIZE = (64, 48)
 
+pytestmark = pytest.mark.usefixtures("small_b0")
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> config.TrainingConfig:
-    """A configuration whose 'ImageNet' weights are random ones of the right shape."""
-    folder = tmp_path_factory.mktemp("imagenet")
-    keras.utils.set_random_seed(0)
-    source = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
-    source.save_weights(folder / "random.weights.h5")
+    folder = tmp_path_factory.mktemp("run")
     return config.TrainingConfig(
-        model=config.ModelConfig(
-            "tiny", "efficientnet-b0", SIZE, folder / "random.weights.h5", frozen=("stem", "block1", "block2")
-        ),
+        model=config.ModelConfig("tiny", "efficientnet-b0", SIZE, "none", frozen=("stem", "block1", "block2")),
         data=config.DataConfig("rsna-640", folder),
         fit=config.FitConfig(epochs=2, batch_size=8, learning_rate=1e-3, checkpoint_steps=2),
-        output=folder / "run",
+        output=folder,
     )
 
 
@@ -47,6 +43,8 @@ def data() -> tuple[np.ndarray, np.ndarray, Split]:
 
 
 def test_digest_tells_runs_apart_by_what_their_weights_depend_on(settings: config.TrainingConfig) -> None:
+    settings = replace(settings, model=replace(settings.model, imagenet=Path("c")))
+
     def changed(room: str, **values: object) -> str:
         return replace(settings, **{room: replace(getattr(settings, room), **values)}).digest
 
@@ -76,8 +74,14 @@ def test_digest_tells_runs_apart_by_what_their_weights_depend_on(settings: confi
         changed("model", frozen=()),
         changed("model", size=(48, 64)),
         changed("data", dataset="other"),
+        changed("model", imagenet="none"),
+        changed("model", views=2),
+        changed("data", protocol="official"),
+        changed("fit", ema=0.9),
+        changed("fit", loss="focal"),
     ]
-    assert len({settings.digest, *others}) == 8
+    assert len({settings.digest, *others}) == 13
+    assert settings.digest == changed("fit", workers=3) == changed("model", final="ensemble")
 
 
 def test_batches_depend_on_seed_and_step_alone(

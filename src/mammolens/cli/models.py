@@ -60,11 +60,12 @@ def info(
 
 def _description(bundle: ModelBundle) -> list[tuple[str, str]]:
     manifest, training, contract = bundle.manifest, bundle.manifest.training, bundle.contract
+    members = manifest.members
     lines = [
         ("name", f"{manifest.name}, version {manifest.version}"),
         ("sha256", bundle.identity.sha256),
         ("place", str(bundle.location)),
-        ("architecture", manifest.architecture),
+        ("architecture", manifest.architecture + (f", {members} networks averaged" if members > 1 else "")),
         ("input", f"{contract.height} x {contract.width} pixels (height x width)"),
         ("input scale", f"{contract.scale}, {'grey' if contract.channels == 1 else 'grey three times'}"),
         ("preprocessing", f"version {manifest.preprocessing.version}"),
