@@ -37,12 +37,12 @@ class ModelConfig:
         Prefixes of the layers that stay as ImageNet left them.
     looks : int
         1, or 2: the picture and the picture upside down, whose features are averaged.
-    views : int
-        1, or 2: both views of a breast in one network (`mammolens.models.two_view`).
     final : {"refit", "average", "ensemble"}
         How the shipped model comes about: fitted once more on all women; the mean of the
         folds' weights; or the folds' networks side by side in one graph, whose logits
         and evidence are averaged.
+    views : int
+        1, or 2: both views of a breast in one network (`mammolens.models.two_view`).
     """
 
     name: str
@@ -52,8 +52,8 @@ class ModelConfig:
     version: str = "1"
     frozen: tuple[str, ...] = ()
     looks: Literal[1, 2] = 1
-    views: Literal[1, 2] = 1
     final: Literal["refit", "average", "ensemble"] = "refit"
+    views: Literal[1, 2] = 1
 
 
 @dataclass(frozen=True, slots=True)
