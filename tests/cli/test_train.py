@@ -111,3 +111,19 @@ def test_missing_data_are_named_as_such(run: Run, config: Path) -> None:
     result = run("train", config)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("error [training-data-error]: ")
+
+
+def test_set_replaces_values_of_the_file_and_is_checked_as_it_is(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mammolens.training import crossval, finish
+
+    asked = []
+    monkeypatch.setattr(crossval, "train", lambda wanted: asked.append(wanted) or "the run")
+    monkeypatch.setattr(finish, "finish", lambda wanted, done: wanted.output)
+    assert run("train", config, "--set", "fit.epochs=7", "--set", "model.size=[96, 80]").exit_code == 0
+    assert (asked[0].fit.epochs, asked[0].model.size) == (7, (96, 80))
+    result = run("train", config, "--set", "fit.epochs=seven")
+    assert result.exit_code == 2
+    assert "Text needs quotes" in result.stderr
+    assert len(asked) == 1

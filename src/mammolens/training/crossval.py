@@ -92,12 +92,12 @@ def train(config: TrainingConfig) -> Run:
     """
     if config.data.dataset not in DATASETS:
         raise ConfigurationError(f"Unknown data set; known are: {', '.join(sorted(DATASETS))}.")
-    devices.spread(config.fit.batch_size)
     whole = DATASETS[config.data.dataset](config.data.folder)
     table, images, rows = _inputs(config, whole)
     cases = [table[row] for row in rows]
     labels = np.array([case.malignant for case in cases], np.float32)
     *folds, final = _splits(config, whole, table, rows)
+    devices.spread(config.fit.batch_size)
 
     def fit_all(splits: Sequence[Split]) -> None:
         for seed in config.fit.seeds:
