@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,10 @@ from rich.console import Console
 from mammolens.cli.demo import run_demo
 from mammolens.errors import FileMissing, UnknownFormat
 from mammolens.imaging.preprocess import prepare
-from mammolens.types import Mammogram, ModelIdentity, Notice, PixelSpacing, Prediction, Region, Timing
+from mammolens.inference.examination import Method
+from mammolens.inference.gathering import gather
+from mammolens.inference.grouping import Origin
+from mammolens.types import ExamPrediction, Mammogram, ModelIdentity, Notice, PixelSpacing, Prediction, Region, Timing
 
 IDENTITY = ModelIdentity("stand-in", "0.0.1", "ab" * 32)
 
@@ -38,6 +42,12 @@ class StandIn:
             ),
         )
         self.asked: list[Path] = []
+
+    def origin(self, path: Path, prediction: Prediction) -> Origin:
+        return Origin(None, str(path.parent), prediction.mammogram.laterality, prediction.mammogram.view)
+
+    def examinations(self, answers: list[tuple[Prediction, Origin]]) -> list[ExamPrediction]:
+        return gather(answers, Method.unmeasured(0.31))
 
     def predict(self, path: Path) -> Prediction:
         self.asked.append(path)
@@ -62,7 +72,7 @@ class StandIn:
         probability = 0.7 if int(ds.pixel_array.max()) > 3500 else 0.1
         return Prediction(
             probability=probability,
-            logit=0.0,
+            logit=math.log(probability / (1 - probability)),
             threshold=0.31,
             label="malignant" if probability > 0.31 else "benign",
             confidence=max(probability, 1 - probability),

@@ -185,7 +185,7 @@ def test_bundle_without_a_fitting_section_says_that_its_levels_are_not_calibrate
     other = None if section == "none" else measured(None)
     method = Method.of(manifest.model_copy(update={"examination": other}))
     found = assemble(FOUR, method)
-    assert [notice.code for notice in found.notices] == ["uncalibrated"]
+    assert [notice.code for notice in found.notices] == ["uncalibrated-examination"]
     assert found.score.threshold == manifest.threshold
     assert found.score == replace(assemble(FOUR, PLAIN).score, threshold=manifest.threshold)
 

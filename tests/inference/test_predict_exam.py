@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ SECRETS = ("Phantom^Synthetic", "PHANTOM-", "2.25.")
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor.from_bundle("default", threads=1)
+    """The built-in model, as if it brought no rule for examinations."""
+    opened = Predictor.from_bundle("default", threads=1)
+    manifest = opened.bundle.manifest.model_copy(update={"examination": None})
+    return Predictor(replace(opened.bundle, manifest=manifest), opened.engine)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def test_score_of_a_breast_is_the_mean_of_its_views_and_that_of_the_examination_
         assert breast.counted == (True, True)
     assert whole.score.probability == pytest.approx(1 / (1 + np.exp(-max(means.values()))), abs=1e-9)
     assert (whole.missing, whole.doubled, whole.refused) == ((), (), ())
-    assert [notice.code for notice in whole.notices] == ["uncalibrated"]
+    assert [notice.code for notice in whole.notices] == ["uncalibrated-examination"]
 
 
 def test_order_of_the_inputs_makes_no_difference(

@@ -19,7 +19,9 @@ from werkzeug.test import TestResponse
 
 from mammolens import phantom
 from mammolens.imaging.png import encode_png
+from mammolens.models.manifest import Manifest
 from mammolens.settings import Settings
+from mammolens.web import models_in_use
 from mammolens.web.app import Services, create_app, open_services
 from mammolens.web.database.tables import Group, Role, User
 from mammolens.web.security import limits, passwords, users
@@ -181,3 +183,14 @@ def grey_png() -> Callable[[int], bytes]:
         return encode_png(pixels)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _no_rule_for_examinations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installed models as if they brought no rule for breasts: what is said of a single picture stays its own."""
+    found = models_in_use.installed_manifests
+
+    def bare() -> dict[str, Manifest]:
+        return {sha256: one.model_copy(update={"examination": None}) for sha256, one in found().items()}
+
+    monkeypatch.setattr(models_in_use, "installed_manifests", bare)

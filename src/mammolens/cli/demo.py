@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,12 +58,16 @@ def run_demo(
 
     predictor = (open_predictor or _built_in)()
     found = _examination(out) if source is None else _files(source, out)
-    entries = []
+    entries, answered = [], []
     with terminal.progress("Answering", len(found)) as done:
         for number, (title, path) in enumerate(found, 1):
-            entries.append(_answer(predictor, title, path, out / "pictures", f"{number:04d}-{path.stem}"))
+            entry = _answer(predictor, title, path, out / "pictures", f"{number:04d}-{path.stem}")
+            entries.append(entry)
+            if entry.prediction is not None:
+                answered.append((entry.prediction, predictor.origin(path, entry.prediction)))
             done()
-    report = write_report(out, entries, ReportModel.of(predictor.bundle))
+    exams = predictor.examinations(answered) if answered else []
+    report = write_report(out, entries, ReportModel.of(predictor.bundle), exams)
     _print(console or Console(), entries, report, synthetic=source is None)
     return sum(entry.prediction is None for entry in entries)
 
@@ -101,8 +104,6 @@ def _files(source: Path, out: Path) -> list[tuple[str, Path]]:
 
 def _answer(predictor: Predictor, title: str, path: Path, folder: Path, stem: str) -> ReportEntry:
     """Answer for one file and write its two pictures."""
-    import numpy as np
-
     from mammolens.explain.files import safe_stem, write_file
     from mammolens.explain.overlay import overlay, picture
     from mammolens.imaging.png import encode_png
@@ -117,12 +118,7 @@ def _answer(predictor: Predictor, title: str, path: Path, folder: Path, stem: st
     plain = write_file(folder, f"{name}.png", encode_png(grey))
     marked = write_file(folder, f"{name}.overlay.png", encode_png(overlay(prediction)))
     # A folder may hold a thousand files: what the report doesn't need is let go.
-    light = replace(
-        prediction,
-        mammogram=replace(prediction.mammogram, pixels=np.zeros((1, 1), np.uint8)),
-        heatmap=np.zeros((1, 1), np.float32),
-    )
-    return ReportEntry(title, light, picture=plain, overlay=marked)
+    return ReportEntry(title, prediction.without_pixels(), picture=plain, overlay=marked)
 
 
 def _print(console: Console, entries: list[ReportEntry], report: Path, *, synthetic: bool) -> None:

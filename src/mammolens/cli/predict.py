@@ -17,7 +17,7 @@ import typer
 
 from mammolens.cli import files, records, terminal
 from mammolens.cli.table import Table
-from mammolens.errors import InputError, InternalError, MammolensError, OutputError
+from mammolens.errors import InternalError, MammolensError, OutputError
 
 if TYPE_CHECKING:
     from mammolens.imaging.options import ReadOptions
@@ -173,7 +173,7 @@ def _run(predictor: Predictor, options: ReadOptions, job: Job) -> int:
             if table is not None:
                 table.add(record)
             if job.exam and not isinstance(result, MammolensError) and record["status"] == "ok":
-                answered.append((path, result.without_pixels(), _origin(predictor, path, result, options)))
+                answered.append((path, result.without_pixels(), predictor.origin(path, result, options)))
             advance()
         for record in _examinations(predictor, answered):
             if stream is not None:
@@ -212,17 +212,6 @@ def _told(result: Prediction | MammolensError, told: Told | None) -> Prediction 
     mammogram = result.mammogram
     side, view = mammogram.laterality or told[0], mammogram.view or told[1]
     return replace(result, mammogram=replace(mammogram, laterality=side, view=view))
-
-
-def _origin(predictor: Predictor, path: Path, prediction: Prediction, options: ReadOptions) -> Origin:
-    """Where a picture comes from; one whose header can't be read again stands alone, which its record says."""
-    from mammolens.inference.grouping import Origin
-
-    try:
-        return predictor.origin(path, prediction, options)
-    except InputError:
-        _log.debug("no origin", exc_info=True)
-        return Origin(None)
 
 
 def _examinations(predictor: Predictor, answered: list[tuple[Path, Prediction, Origin]]) -> Iterator[records.Record]:

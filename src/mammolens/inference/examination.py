@@ -39,8 +39,11 @@ _LARGEST = 500.0
 
 _ORDER = {view: place for place, view in enumerate(STANDARD)}
 
+UNCALIBRATED, PER_BREAST = "uncalibrated-examination", "calibrated-per-breast"
+"""Codes of what has to be said of the scores: nobody calibrated them, or only those of breasts."""
+
 _UNCALIBRATED = Notice(
-    "uncalibrated",
+    "uncalibrated-examination",
     "The model was calibrated for single pictures at most: the scores of breast and examination rank, but are no share "
     "of cancers, and the threshold beside them is that of a picture.",
 )

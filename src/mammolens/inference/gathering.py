@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mammolens.errors import InputError
 from mammolens.inference import examination, grouping
 from mammolens.inference.examination import Assembly, Method, Picture
 from mammolens.inference.grouping import Origin
@@ -35,18 +36,18 @@ def origin_of(source: object, prediction: Prediction, pool: DecodePool, options:
     Returns
     -------
     Origin
-
-    Raises
-    ------
-    InputError
-        If the header can't be read any more.
+        Of a file whose header can't be read any more, nothing: then the picture stands alone, and its examination
+        says so.
     """
     mammogram, study, folder = prediction.mammogram, None, ""
     if isinstance(source, str | Path):
         source = Path(source)
         folder = str(source.absolute().parent)
     if mammogram.source == "dicom" and isinstance(source, bytes | Path):
-        study = pool.identify(source, options).study_uid
+        try:
+            study = pool.identify(source, options).study_uid
+        except InputError:
+            return Origin(None)
     return Origin(study, folder, mammogram.laterality, mammogram.view)
 
 

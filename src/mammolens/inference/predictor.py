@@ -300,7 +300,7 @@ class Predictor:
         return gather(answers, self.method)
 
     def origin(self, source: Source, prediction: Prediction, options: ReadOptions | None = None) -> Origin:
-        """Find out where an answered picture comes from; raises InputError where its header can't be read any more."""
+        """Find out where an answered picture comes from; see `mammolens.inference.gathering.origin_of`."""
         return origin_of(source, prediction, self._decoders, options or ReadOptions())
 
     @property

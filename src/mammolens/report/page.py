@@ -8,14 +8,18 @@ from pathlib import Path
 from string import Template
 
 from mammolens.explain.files import write_file
+from mammolens.report import examinations
 from mammolens.report.entry import ReportEntry, ReportModel
 from mammolens.report.views import Answered, above, bar, text, view_name, views
+from mammolens.types import ExamPrediction
 
 _SCREENING = 0.006
 """Cancers per woman screened: 5.1 found and 0.8 missed per 1000 (Lehman et al. 2017, Radiology 283:49)."""
 
 
-def write_report(folder: Path, entries: Sequence[ReportEntry], model: ReportModel) -> Path:
+def write_report(
+    folder: Path, entries: Sequence[ReportEntry], model: ReportModel, exams: Sequence[ExamPrediction] = ()
+) -> Path:
     """Write ``report.html``, a page that needs neither network nor script.
 
     Parameters
@@ -26,6 +30,8 @@ def write_report(folder: Path, entries: Sequence[ReportEntry], model: ReportMode
     entries : sequence of ReportEntry
         Shown in this order, unless they hang as one examination.
     model : ReportModel
+    exams : sequence of ExamPrediction
+        That the entries' answers make, as `mammolens.inference.Predictor.examinations` gives them.
 
     Returns
     -------
@@ -43,7 +49,7 @@ def write_report(folder: Path, entries: Sequence[ReportEntry], model: ReportMode
     refused = [entry for entry in entries if entry.prediction is None]
     parts = []
     if answered:
-        parts += [_summary(answered), views(folder, answered)]
+        parts += [*filter(None, [examinations.section(exams)]), _summary(answered), views(folder, answered)]
     if refused:
         parts.append(_refusals(refused))
     if not entries:

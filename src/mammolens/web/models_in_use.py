@@ -101,6 +101,11 @@ def manifest_of(use: Use) -> Manifest | None:
     return found.manifest if found is not None and found.sha256 == use.sha256 else None
 
 
+def installed_manifests() -> dict[str, Manifest]:
+    """Give the manifests of the installed models by their hash."""
+    return {found.sha256: found.manifest for found in available() if found.manifest is not None}
+
+
 def available() -> list[Installed]:
     """List the bundles that can be opened by name; only their manifests are read."""
     return [_looked_at(name, place) for name, place in installed().items()]

@@ -95,6 +95,9 @@ NOTICES = {
     "uncalibrated": lazy_gettext(
         "The model was never calibrated: its number ranks pictures, but is no share of cancers."
     ),
+    "uncalibrated-examination": lazy_gettext(
+        "The model was calibrated for single views: scores of breast and examination are no share of cancers."
+    ),
     "view-doubled": lazy_gettext("A view was given more than once; its pictures were averaged."),
     "view-missing": lazy_gettext("A standard view is missing; the score rests on the others."),
     "view-not-counted": lazy_gettext("Views other than CC and MLO are shown, but are not part of the score."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def examination(services: Services) -> Callable[..., dict[str, str]]:
                     model_version=identity.version,
                     model_sha256=identity.sha256,
                     probability=probability,
-                    logit=0.4895,
+                    logit=math.log(probability / (1 - probability)),
                     threshold=0.31,
                     label="malignant" if probability >= 0.31 else "benign",
                     confidence=max(probability, 1 - probability),

@@ -94,7 +94,12 @@ def test_a_case_holds_its_images_and_its_highest_score(program: Any, examination
     robot = program()
     made = examination(robot.user_id)
     told = robot.get(f"/cases/{made['case']}").get_json()
-    assert (told["number"], told["state"], told["score"], told["label"]) == ("A-1001", "answered", 0.62, "malignant")
+    assert (told["number"], told["state"], told["score"], told["label"]) == (
+        "A-1001",
+        "answered",
+        pytest.approx(0.62),
+        "malignant",
+    )
     assert told["images_count"] == 2
     assert {one["id"] for one in told["images"]} == {made["image"], made["refused"]}
 
@@ -270,7 +275,7 @@ def test_cases_come_by_suspicion_on_request(program: Any, examination: Any) -> N
     for number, probability in enumerate((0.2, 0.9, 0.5)):
         examination(robot.user_id, f"e{number}", 1001 + number, probability=probability)
     told = robot.get("/cases", query_string={"order": "suspicion"}).get_json()["cases"]
-    assert [one["score"] for one in told] == [0.9, 0.5, 0.2]
+    assert [one["score"] for one in told] == pytest.approx([0.9, 0.5, 0.2])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -62,7 +63,7 @@ def _answer(image_id: str, sha256: str, probability: float, side: str, more: dic
         "model_version": "1",
         "model_sha256": sha256,
         "probability": probability,
-        "logit": 0.0,
+        "logit": math.log(probability / (1 - probability)),
         "threshold": 0.5,
         "label": "malignant" if probability >= 0.5 else "benign",
         "confidence": max(probability, 1 - probability),

@@ -31,17 +31,18 @@ def write(services: Services) -> Callable[..., Assessment]:
     return send
 
 
-def test_an_assessment_keeps_the_highest_probability_of_its_own_breast(
+def test_an_assessment_keeps_the_probability_of_its_own_breast(
     services: Services, people: Any, make_case: Any, write: Any
 ) -> None:
     reader = people()
-    case = make_case(reader, {"R CC": 0.2, "L CC": 0.6, "R MLO": 0.3, "L MLO": 0.9})
-    assert write(reader, case, Finding("R", 2)).probability == pytest.approx(0.3)
+    case = make_case(reader, {"R CC": 0.2, "L CC": 0.5, "R MLO": 0.2, "L MLO": 0.8})
+    assert write(reader, case, Finding("R", 2)).probability == pytest.approx(0.2)
     assert write(reader, case, Finding("L", 4, True, " a mass ")).comment == "a mass"
     with services.database.reading() as session:
         kept = session.scalars(select(Assessment.probability).order_by(Assessment.created)).all()
         summarised = session.get_one(Case, case.id)
-        assert kept == [pytest.approx(0.3), pytest.approx(0.9)]
+        # Odds of 1 and 4: the root of their product is 2.
+        assert kept == [pytest.approx(0.2), pytest.approx(2 / 3)]
         assert summarised.birads == 4
         assert summarised.assessor_id == reader.id
 

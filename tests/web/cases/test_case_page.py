@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,10 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
+from mammolens.inference.examination import Method, Picture, assemble
+from mammolens.models.bundle import load_bundle
+from mammolens.models.manifest import Calibration, Examination, Level, OperatingPoint
+from mammolens.web import models_in_use
 from mammolens.web.app import Services
 from mammolens.web.cases import viewer
 from mammolens.web.cases.viewer import Look
@@ -44,15 +49,23 @@ def actions(services: Services) -> list[tuple[str, str, str]]:
         return [(event.actor, event.action, event.subject) for event in events]
 
 
+def picture(name: str, probability: float) -> Picture:
+    side, _, view = name.partition(" ")
+    return Picture(side, view, (), math.log(probability / (1 - probability)))
+
+
 def test_the_page_hangs_four_views_and_says_the_score_with_its_meaning(
     client: FlaskClient, signed_in: Any, make_case: Any
 ) -> None:
     case = make_case(signed_in(), FOUR)
     page = client.get(f"/cases/{case.id}").get_data(as_text=True)
     assert re.findall(r'class="cell-view">([^<]+)<', page) == ["R CC", "L CC", "R MLO", "L MLO"]
-    assert "at or above the threshold 0.50" in page
-    # 34 %: calibration.prevalence of the bundle that comes with the package.
-    assert "Of 100 images with this score in the evaluation set, about 62 showed cancer; that set held 34 %" in page
+    manifest = load_bundle().manifest
+    said = assemble([picture(name, p) for name, p in FOUR.items()], Method.unmeasured(manifest.threshold)).score
+    side = "at or above" if said.label == "malignant" else "below"
+    assert f"{side} the threshold {said.threshold:.2f}" in page
+    assert f'<span class="score-number number">{said.probability:.2f}</span>' in page
+    assert "The model was calibrated for single views" in page
     assert page.count('data-region="') == 4
     assert "30 × 40" not in page  # pixels
     assert "3 × 4 mm" in page  # 0.1 mm a pixel
@@ -232,6 +245,27 @@ def test_a_look_that_does_not_fit_is_refused_and_the_old_one_stays(
     assert Look() == viewer.Look(map=True, opacity=0.6, colours="inferno", contour=True, boxes=True)
 
 
+def test_the_score_of_a_model_that_was_measured_on_breasts_comes_with_what_it_means(
+    client: FlaskClient, signed_in: Any, make_case: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = load_bundle()
+    assert found.manifest.calibration is not None
+    level = Level(
+        rule="max",
+        calibration=Calibration(slope=1.0, intercept=0.0, prevalence=0.34),
+        operating_points=(OperatingPoint(name="balanced", threshold=0.4, sensitivity=0.71, specificity=0.82),),
+        default_operating_point="balanced",
+    )
+    section = Examination(views=found.manifest.calibration, breast=level, protocol="by hand")
+    manifest = found.manifest.model_copy(update={"examination": section})
+    monkeypatch.setattr(models_in_use, "installed_manifests", lambda: {found.identity.sha256: manifest})
+    page = client.get(f"/cases/{make_case(signed_in(), FOUR).id}").get_data(as_text=True)
+    assert '<span class="score-number number">0.62</span>' in page
+    assert "Of 100 breasts with this score in the evaluation set, about 62 showed cancer" in page
+    assert "that set held 34 % breasts with cancer" in page
+    assert "sensitivity 71 %, specificity 82 %, per breast" in page
+
+
 def test_assessments_are_written_for_each_breast_with_a_category(
     client: FlaskClient, signed_in: Any, make_case: Any, services: Services, csrf: Any
 ) -> None:
@@ -243,7 +277,14 @@ def test_assessments_are_written_for_each_breast_with_a_category(
     with services.database.reading() as session:
         rows = session.scalars(select(Assessment).order_by(Assessment.laterality)).all()
         told = [(row.laterality, row.birads, row.agrees, row.comment, row.probability) for row in rows]
-    assert told == [("L", 1, None, "", pytest.approx(0.2)), ("R", 4, True, "spiculated\nmass", pytest.approx(0.62))]
+    manifest = load_bundle().manifest
+    scores = {
+        breast.laterality: pytest.approx(breast.score.probability)
+        for breast in assemble(
+            [picture(name, p) for name, p in FOUR.items()], Method.unmeasured(manifest.threshold)
+        ).breasts
+    }
+    assert told == [("L", 1, None, "", scores["L"]), ("R", 4, True, "spiculated\nmass", scores["R"])]
     written = [entry for entry in actions(services) if entry[1] == "assessment-written"]
     assert written == [("mary", "assessment-written", f"case A-{case.number}")] * 2
     page = client.get(f"/cases/{case.id}").get_data(as_text=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ def add_image(services: Services, case_id: str, state: ImageState, *answers: tup
                     model_version="1",
                     model_sha256=model,
                     probability=probability,
-                    logit=0.0,
+                    logit=math.log(probability / (1 - probability)),
                     threshold=0.5,
                     label="malignant" if probability >= 0.5 else "benign",
                     confidence=0.5,
@@ -84,7 +85,7 @@ def test_case_waits_while_an_image_is_on_its_way_and_is_answered_after(services:
         session.get_one(Image, waiting).state = ImageState.REFUSED
         summary.refresh(session, case_id)
     case = read(services, case_id)
-    assert (case.state, case.images_count, case.score) == (CaseState.ANSWERED, 2, 0.2)
+    assert (case.state, case.images_count, case.score) == (CaseState.ANSWERED, 2, pytest.approx(0.2))
 
 
 @pytest.mark.parametrize("state", [ImageState.REFUSED, ImageState.FAILED, ImageState.CANCELLED])
@@ -99,19 +100,19 @@ def test_score_is_the_highest_of_the_images_and_label_malignant_if_any_is(servic
     for probability in (0.1, 0.7, 0.4):
         add_image(services, case_id, ImageState.ANSWERED, (NEW, probability))
     case = read(services, case_id)
-    assert (case.score, case.label) == (0.7, "malignant")
+    assert (case.score, case.label) == (pytest.approx(0.7), "malignant")
 
 
 def test_answer_of_the_model_in_use_counts_even_if_another_is_newer(services: Services, case_id: str) -> None:
     use(services, OLD)
     add_image(services, case_id, ImageState.ANSWERED, (OLD, 0.3), (NEW, 0.9))
-    assert read(services, case_id).score == 0.3
+    assert read(services, case_id).score == pytest.approx(0.3)
 
 
 def test_newest_answer_counts_where_the_model_in_use_gave_none(services: Services, case_id: str) -> None:
     use(services, "2" * 64)
     add_image(services, case_id, ImageState.ANSWERED, (OLD, 0.3), (NEW, 0.9))
-    assert read(services, case_id).score == 0.9
+    assert read(services, case_id).score == pytest.approx(0.9)
 
 
 def test_switching_the_model_brings_its_answers_back(services: Services, case_id: str) -> None:
@@ -121,7 +122,7 @@ def test_switching_the_model_brings_its_answers_back(services: Services, case_id
     with services.database.session() as session:
         assert models_in_use.current(session).sha256 == OLD
         summary.refresh(session, case_id)
-    assert (read(services, case_id).score, read(services, case_id).label) == (0.3, "benign")
+    assert (read(services, case_id).score, read(services, case_id).label) == (pytest.approx(0.3), "benign")
 
 
 def test_category_is_the_highest_in_force_and_an_older_one_of_the_same_breast_is_not(

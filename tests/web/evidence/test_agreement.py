@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_breasts_are_counted_by_what_is_in_force_and_only_where_one_sees_them(
                         model_version="1",
                         model_sha256=SHA,
                         probability=probability,
-                        logit=0.0,
+                        logit=math.log(probability / (1 - probability)),
                         threshold=0.5,
                         label="benign",
                         confidence=0.5,

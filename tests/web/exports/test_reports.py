@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -79,7 +80,7 @@ def case_id(services: Services, chief: Any) -> str:
                     model_version="1",
                     model_sha256=SHA,
                     probability=probability,
-                    logit=0.5,
+                    logit=math.log(probability / (1 - probability)),
                     threshold=0.31,
                     label="malignant" if probability > 0.31 else "benign",
                     confidence=0.6,
@@ -134,7 +135,10 @@ def test_document_says_what_the_tables_hold(services: Services, case_id: str) ->
     assert answer["regions"][0]["box"] == [100, 200, 300, 500]
     assert made["images"][2]["answer"] is None
     assert made["images"][2]["error"] == {"code": "no-breast", "message": "No breast was found."}
-    assert [(breast["laterality"], breast["probability"]) for breast in made["breasts"]] == [("R", 0.62), ("L", 0.2)]
+    assert [(breast["laterality"], breast["probability"]) for breast in made["breasts"]] == [
+        ("R", pytest.approx(0.62)),
+        ("L", pytest.approx(0.2)),
+    ]
     assert [(entry["birads"], entry["in_force"]) for entry in made["assessments"]] == [(2, False), (5, True)]
     assert json.loads(json.dumps(made, allow_nan=False)) == made
 
@@ -160,7 +164,8 @@ def test_answer_of_the_model_in_use_comes_before_a_newer_one(services: Services,
         session.add(
             Result(
                 **older, model_name=use.name, model_version=use.version, model_sha256=use.sha256, probability=0.4,
-                logit=0.0, threshold=0.3, label="malignant", confidence=0.6, created=result.created.replace(year=2020),
+                logit=math.log(0.4 / 0.6), threshold=0.3, label="malignant", confidence=0.6,
+                created=result.created.replace(year=2020),
             )
         )  # fmt: skip
         session.flush()

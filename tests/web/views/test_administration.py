@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -89,8 +90,8 @@ def test_cases_follow_a_switch_of_the_model(services: Services, people: Callable
             session.add(
                 Result(
                     image_id=image.id, model_name="m", model_version="1", model_sha256=sha, probability=probability,
-                    logit=0.0, threshold=0.5, label=label, confidence=0.5, regions=[], notices=[], geometry={},
-                    timing_ms={},
+                    logit=math.log(probability / (1 - probability)), threshold=0.5, label=label, confidence=0.5,
+                    regions=[], notices=[], geometry={}, timing_ms={},
                 )
             )  # fmt: skip
             session.flush()
@@ -98,10 +99,10 @@ def test_cases_follow_a_switch_of_the_model(services: Services, people: Callable
     use = models.switch(services, "second", "chief")
     assert models.refresh_cases(services, use) == 1
     with services.database.reading() as session:
-        assert session.get_one(Case, case_id).score == 0.9
+        assert session.get_one(Case, case_id).score == pytest.approx(0.9)
     models.refresh_in_background(services, models.roll_back(services, "chief")).join(60)
     with services.database.reading() as session:
-        assert session.get_one(Case, case_id).score == 0.2
+        assert session.get_one(Case, case_id).score == pytest.approx(0.2)
     assert models.refresh_cases(services, use) == 0  # no longer in use
 
 

@@ -154,7 +154,7 @@ class CaseDocument(_Document):
     state: CaseState
     arrived: dt.datetime
     images_count: int
-    score: float | None = Field(description="Highest probability among its images, by the model in use.")
+    score: float | None = Field(description="Probability of malignancy, of all its images together.")
     label: str | None
     assessed: dt.datetime | None
     birads: int | None = Field(description="Highest category of the assessments in force.")

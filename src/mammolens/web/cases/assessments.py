@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from mammolens.errors import RequestInvalid
 from mammolens.web.access import Actor
-from mammolens.web.cases import summary
-from mammolens.web.database.tables import Assessment, Case, Image, Result
+from mammolens.web.cases import scoring, summary
+from mammolens.web.database.tables import Assessment, Case, Image
 
 SIDES = ("R", "L", "-")
 """Breasts that an assessment may be of; ``-`` where the side is unknown."""
@@ -110,15 +110,10 @@ def _check(finding: Finding, sides: tuple[str, ...]) -> None:
 
 
 def breast_probability(session: Session, case_id: str, laterality: str, model_sha256: str) -> float | None:
-    """Highest probability that a model gives to a picture of one breast; None where it answered none."""
-    query = (
-        select(func.max(Result.probability))
-        .join(Image)
-        .where(Image.case_id == case_id, Result.model_sha256 == model_sha256)
-    )
-    if laterality == "-":
-        return session.scalar(query.where(Image.laterality.is_(None) | Image.laterality.not_in(("R", "L", "B"))))
-    return session.scalar(query.where(Image.laterality.in_((laterality, "B"))))
+    """Probability that a model gives to one breast; None where it answered for none of its pictures."""
+    found = scoring.of_case(session, case_id, model_sha256)
+    breast = None if found is None else found.breasts.get(laterality)
+    return None if breast is None else breast.probability
 
 
 def history(session: Session, case_id: str) -> list[Assessment]:

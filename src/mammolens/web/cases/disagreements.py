@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from mammolens.errors import NotFound
+from mammolens.inference.examination import Method
+from mammolens.web import models_in_use
 from mammolens.web.access import Actor, visible
 from mammolens.web.cases.assessments import POSITIVE, positive
 from mammolens.web.database.tables import Assessment, Case, Image, Result, User
@@ -223,8 +225,9 @@ def _cells(row: Compared) -> tuple[str | float | None, ...]:
 
 
 def _threshold() -> Any:
-    """Threshold of the model that an assessment was written beside: that of its answers in the same case."""
-    return (
+    """Threshold for a breast of the model that an assessment was written beside."""
+    # A model that brings no rule for breasts, or is not installed any more, has that of its pictures.
+    of_pictures = (
         select(Result.threshold)
         .join(Image)
         .where(Image.case_id == Assessment.case_id, Result.model_sha256 == Assessment.model_sha256)
@@ -232,6 +235,12 @@ def _threshold() -> Any:
         .correlate(Assessment)
         .scalar_subquery()
     )
+    measured = {
+        sha256: Method.of(manifest).breast.threshold
+        for sha256, manifest in models_in_use.installed_manifests().items()
+        if manifest.examination is not None
+    }
+    return case(measured, value=Assessment.model_sha256, else_=of_pictures) if measured else of_pictures
 
 
 def _model() -> Any:
@@ -268,5 +277,5 @@ def _differs() -> ColumnElement[bool]:
 
 
 def _row(values: Any) -> Compared:
-    assessment, case, reader, threshold, model = values
-    return Compared(case, assessment, reader, threshold, model or "")
+    assessment, of, reader, threshold, model = values
+    return Compared(of, assessment, reader, threshold, model or "")

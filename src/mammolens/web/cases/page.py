@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from mammolens.models.manifest import Manifest
+from mammolens.inference.examination import PER_BREAST, UNCALIBRATED
+from mammolens.models.manifest import Level, Manifest, OperatingPoint
+from mammolens.types import Score
 from mammolens.web import models_in_use
 from mammolens.web.access import Actor, case_of
-from mammolens.web.cases import assessments, hanging, summary
+from mammolens.web.cases import assessments, hanging, scoring, summary
+from mammolens.web.cases.scoring import CaseScore
 from mammolens.web.database.tables import Assessment, Case, Identifier, Image, Result
-
-UNCALIBRATED = "uncalibrated"
-"""Code of the notice of an answer whose probability nobody calibrated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +70,20 @@ class Breast:
     Attributes
     ----------
     laterality : {"R", "L", "-"}
-    probability : float or None
-        Highest among its pictures.
+    score : Score or None
+        Of the breast; None where it has no answer.
     assessment : Assessment or None
         The one in force.
     """
 
     laterality: str
-    probability: float | None
+    score: Score | None
     assessment: Assessment | None
+
+    @property
+    def probability(self) -> float | None:
+        """Of malignancy; None where the breast has no answer."""
+        return None if self.score is None else self.score.probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +96,16 @@ class CasePage:
     views : tuple of View
         In the order in which they hang, then the others.
     hanging : mammolens.web.cases.hanging.Hanging
+    scored : CaseScore or None
+        What the case's pictures say together; None where none has an answer.
     top : View or None
-        The view with the highest probability.
+        The view of the highest probability among those of the model that gave ``scored``.
     manifest : Manifest or None
-        Of the model that answered ``top``; None where that model is not installed any more.
+        Of that model; None where it is not installed any more.
     marks : tuple of Mark
         Highest first.
     notices : tuple of (str, str, tuple of str)
-        Code, message, and the views it was said of.
+        Code, message, and the views it was said of; no view: of the examination.
     breasts : tuple of Breast
         Right first.
     history : tuple of Assessment
@@ -110,6 +117,7 @@ class CasePage:
     case: Case
     views: tuple[View, ...]
     hanging: hanging.Hanging
+    scored: CaseScore | None
     top: View | None
     manifest: Manifest | None
     marks: tuple[Mark, ...]
@@ -124,9 +132,41 @@ class CasePage:
 
     @property
     def calibrated(self) -> bool:
-        """Whether the number of ``top`` is a probability."""
-        result = self.top.result if self.top else None
-        return result is not None and all(notice["code"] != UNCALIBRATED for notice in result.notices)
+        """Whether the examination's number is a probability."""
+        return self.scored is not None and self.scored.calibrated
+
+    @property
+    def prevalence(self) -> float | None:
+        """Share of cancers that the examination's number was calibrated at, among breasts or examinations."""
+        return self._level.calibration.prevalence if self.calibrated and self._level else None
+
+    @property
+    def per_breast(self) -> bool:
+        """Whether that number was calibrated for a breast, and is that of the most suspicious one."""
+        return (
+            self.manifest is not None
+            and self.manifest.examination is not None
+            and (self.manifest.examination.woman is None)
+        )
+
+    @property
+    def points(self) -> tuple[OperatingPoint, ...]:
+        """Operating points of the scale, the one in use among them."""
+        if self.manifest is None:
+            return ()
+        return self._level.operating_points if self._level else self.manifest.operating_points
+
+    @property
+    def point(self) -> OperatingPoint | None:
+        """The one in use."""
+        if self.scored is None:
+            return None
+        return next((point for point in self.points if point.threshold == self.scored.score.threshold), None)
+
+    @property
+    def _level(self) -> Level | None:
+        section = self.manifest.examination if self.manifest is not None and self.calibrated else None
+        return None if section is None else section.woman or section.breast
 
 
 def gather(session: Session, asking: Actor, case_id: str) -> CasePage:
@@ -158,26 +198,23 @@ def gather(session: Session, asking: Actor, case_id: str) -> CasePage:
     hung = hanging.hang(images)
     order = [cell.image for cell in hung.cells if cell.image is not None] + list(hung.others)
     views = tuple(_view(image, use.sha256) for image in order)
-    answered = [view for view in views if view.result is not None]
+    scored = scoring.of_case(session, case.id)
+    answered = [view for view in views if scored and view.result and view.result.model_sha256 == scored.model_sha256]
     top = max(answered, key=_probability, default=None)
     past = assessments.history(session, case.id)
     return CasePage(
         case=case,
         views=views,
         hanging=hung,
+        scored=scored,
         top=top,
-        manifest=None if top is None or top.result is None else manifest_of(top.result.model_sha256),
+        manifest=None if scored is None else models_in_use.installed_manifests().get(scored.model_sha256),
         marks=tuple(sorted((mark for view in views for mark in _marks(view)), key=lambda mark: -mark.score)),
-        notices=_notices(views),
-        breasts=_breasts(views, past),
+        notices=(*_of_the_examination(scored), *_notices(views)),
+        breasts=_breasts(views, past, scored),
         history=tuple(past),
         identifiers=tuple(view.image.identifier for view in views if view.image.identifier is not None),
     )
-
-
-def manifest_of(model_sha256: str) -> Manifest | None:
-    """Manifest of an installed model; None where it is not installed any more."""
-    return next((found.manifest for found in models_in_use.available() if found.sha256 == model_sha256), None)
 
 
 def _view(image: Image, in_use: str) -> View:
@@ -212,14 +249,14 @@ def _notices(views: tuple[View, ...]) -> tuple[tuple[str, str, tuple[str, ...]],
     return tuple((code, message, tuple(names)) for (code, message), names in found.items())
 
 
-def _breasts(views: tuple[View, ...], past: list[Assessment]) -> tuple[Breast, ...]:
+def _of_the_examination(scored: CaseScore | None) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Notices of the examination, without those that the page says beside the score."""
+    notices = () if scored is None else scored.notices
+    return [(notice.code, notice.message, ()) for notice in notices if notice.code not in (UNCALIBRATED, PER_BREAST)]
+
+
+def _breasts(views: tuple[View, ...], past: list[Assessment], scored: CaseScore | None) -> tuple[Breast, ...]:
     newest = assessments.in_force(past)
-    breasts = []
-    for side in assessments.sides_of([view.image for view in views]):
-        values = [
-            view.result.probability
-            for view in views
-            if view.result is not None and side in assessments.sides_of([view.image])
-        ]
-        breasts.append(Breast(side, max(values, default=None), newest.get(side)))
-    return tuple(breasts)
+    scores = {} if scored is None else scored.breasts
+    sides = assessments.sides_of([view.image for view in views])
+    return tuple(Breast(side, scores.get(side), newest.get(side)) for side in sides)

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mammolens.web import models_in_use
-from mammolens.web.database.tables import Assessment, Case, CaseState, Image, ImageState, Result
+from mammolens.web.cases import scoring
+from mammolens.web.database.tables import Assessment, Case, CaseState, Image, ImageState
 
 OPEN = frozenset({ImageState.QUEUED, ImageState.RUNNING})
 """States of an image that is still on its way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What counts for one image: the answer of the model in use, else the newest.
-
-    Attributes
-    ----------
-    probability, threshold : float
-        0 to 1.
-    label : {"benign", "malignant"}
-    """
-
-    probability: float
-    threshold: float
-    label: str
 
 
 def refresh(session: Session, case_id: str) -> None:
@@ -49,11 +32,11 @@ def refresh(session: Session, case_id: str) -> None:
     if case is None:
         return
     states = session.scalars(select(Image.state).where(Image.case_id == case_id)).all()
-    counted = list(answers(session, [case_id]).values())
+    found = scoring.of_case(session, case_id)
     case.images_count = len(states)
     case.state = state_of(states)
-    case.score = max((answer.probability for answer in counted), default=None)
-    case.label = _label(counted)
+    case.score = None if found is None else found.score.probability
+    case.label = None if found is None else found.score.label
     _refresh_assessments(session, case)
     session.flush()
 
@@ -64,30 +47,6 @@ def state_of(states: Iterable[ImageState]) -> CaseState:
     if found & OPEN:
         return CaseState.WAITING
     return CaseState.ANSWERED if ImageState.ANSWERED in found else CaseState.REFUSED
-
-
-def answers(session: Session, case_ids: Sequence[str]) -> dict[str, Answer]:
-    """Find what counts for each answered image of some cases.
-
-    Returns
-    -------
-    dict
-        From an image's identifier.
-    """
-    in_use = models_in_use.current(session).sha256
-    rows = session.execute(
-        select(Result.image_id, Result.probability, Result.threshold, Result.label)
-        .join(Image)
-        .where(Image.case_id.in_(case_ids))
-        .order_by(Result.model_sha256 == in_use, Result.created, Result.id)
-    )
-    return {image: Answer(probability, threshold, label) for image, probability, threshold, label in rows}
-
-
-def _label(counted: Sequence[Answer]) -> str | None:
-    if not counted:
-        return None
-    return "malignant" if any(answer.label == "malignant" for answer in counted) else "benign"
 
 
 def _refresh_assessments(session: Session, case: Case) -> None:

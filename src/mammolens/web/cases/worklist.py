@@ -18,8 +18,9 @@ from sqlalchemy import ColumnElement, Select, Subquery, func, literal, or_, sele
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from mammolens.errors import RequestInvalid
+from mammolens.web import models_in_use
 from mammolens.web.access import Actor
-from mammolens.web.cases import summary
+from mammolens.web.cases import scoring, summary
 from mammolens.web.database.columns import Moment
 from mammolens.web.database.tables import Case, CaseState, Identifier, Image, ImageState, Role, User
 
@@ -112,21 +113,18 @@ class Row:
     images : tuple of Image
         In the order of the hanging: right before left, CC before MLO, others after.
     answers : dict
-        `mammolens.web.cases.summary.Answer` of each answered image, by its identifier.
+        What counts for each answered image, by its identifier: the answer of the model in use, else the newest.
     reader : str or None
         Name of who wrote the newest assessment.
+    threshold : float or None
+        That the case's score is held against.
     """
 
     case: Case
     images: tuple[Image, ...]
-    answers: dict[str, summary.Answer] = field(default_factory=dict)
+    answers: dict[str, scoring.Answered] = field(default_factory=dict)
     reader: str | None = None
-
-    @property
-    def threshold(self) -> float | None:
-        """Operating point of the answer with the highest probability."""
-        best = max(self.answers.values(), key=lambda answer: answer.probability, default=None)
-        return None if best is None else best.threshold
+    threshold: float | None = None
 
     @property
     def done(self) -> int:
@@ -278,15 +276,19 @@ def rows_of(session: Session, cases: Sequence[Case]) -> list[Row]:
     images: dict[str, list[Image]] = {}
     for image in session.scalars(select(Image).where(Image.case_id.in_(ids))):
         images.setdefault(image.case_id, []).append(image)
-    counted = summary.answers(session, ids)
+    scored = scoring.answered(session, ids)
+    in_use, manifests = models_in_use.current(session).sha256, models_in_use.installed_manifests()
     assessors = {case.assessor_id for case in cases if case.assessor_id}
     called = session.execute(select(User.id, User.name).where(User.id.in_(assessors)))
     names = {user_id: name for user_id, name in called}
     rows = []
     for case in cases:
         own = tuple(sorted(images.get(case.id, []), key=_hanging))
-        answered = {image.id: counted[image.id] for image in own if image.id in counted}
-        rows.append(Row(case, own, answered, names.get(case.assessor_id) if case.assessor_id else None))
+        given = sorted(scored.get(case.id, ()), key=lambda one: (one.model_sha256 == in_use, one.created))
+        answered = {one.image_id: one for one in given}
+        found = scoring.score(given, in_use, manifests)
+        reader = names.get(case.assessor_id) if case.assessor_id else None
+        rows.append(Row(case, own, answered, reader, None if found is None else found.score.threshold))
     return rows
 
 

@@ -136,7 +136,7 @@ class Case(Base):
     state: Mapped[CaseState] = mapped_column(words(CaseState), default=CaseState.WAITING)
     images_count: Mapped[int] = mapped_column(default=0)
     score: Mapped[float | None]
-    """Highest probability among its images' answers by the model in use, 0 to 1."""
+    """Probability of malignancy, 0 to 1, as `mammolens.web.cases.scoring` makes it of its images' answers."""
     label: Mapped[str | None] = mapped_column(String(12))
     assessed: Mapped[dt.datetime | None]
     """When the newest assessment was written."""

@@ -1,9 +1,9 @@
 """A case as one plain document, ``mammolens.case/1``: what the JSON report is, and what the PDF shows.
 
 ===============  ======================================================================================
-``case``         number, when it arrived, state; highest probability of its pictures, its label
+``case``         number, when it arrived, state; probability of the examination, its label and threshold, notices
 ``model``        in use when the document was made: name, version, SHA-256 of the manifest
-``breasts``      for each: highest probability among its views, label
+``breasts``      for each: probability, label
 ``images``       for each: what it is, its answer (by the model in use, else by the last that answered,
                  which is named in it), what other models answered, or why it has none
 ``assessments``  of readers, oldest first; ``in_force``: the last of its breast
@@ -24,6 +24,8 @@ from sqlalchemy.orm import Session, selectinload
 
 from mammolens import __version__
 from mammolens.web import models_in_use
+from mammolens.web.cases import scoring
+from mammolens.web.cases.scoring import CaseScore
 from mammolens.web.database.columns import now
 from mammolens.web.database.tables import Assessment, Case, Identifier, Image, ImageState, Result
 
@@ -60,6 +62,7 @@ def document(session: Session, case: Case, *, identifiers: bool = False) -> dict
     ).all()
     ordered = sorted(images, key=_place)
     described = [_image(image, use.sha256) for image in ordered]
+    scored = scoring.of_case(session, case.id)
     return {
         "schema": SCHEMA,
         "created": _time(now()),
@@ -70,11 +73,13 @@ def document(session: Session, case: Case, *, identifiers: bool = False) -> dict
             "number": shown_number(case),
             "arrived": _time(case.arrived),
             "state": str(case.state),
-            "probability": case.score,
-            "label": case.label,
+            "probability": None if scored is None else scored.score.probability,
+            "label": None if scored is None else scored.score.label,
+            "threshold": None if scored is None else scored.score.threshold,
+            "notices": [{"code": n.code, "message": n.message} for n in scored.notices] if scored else [],
         },
         "model": {"name": use.name, "version": use.version, "sha256": use.sha256},
-        "breasts": _breasts(described),
+        "breasts": [] if scored is None else _breasts(scored),
         "images": described,
         "assessments": _assessments(session, case),
         "identifiers": _identifiers(ordered) if identifiers else None,
@@ -154,16 +159,13 @@ def _model(result: Result) -> dict[str, str]:
     return {"name": result.model_name, "version": result.model_version, "sha256": result.model_sha256}
 
 
-def _breasts(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give the highest answer of each breast that is known as one."""
-    highest: dict[str, dict[str, Any]] = {}
-    for image in images:
-        side, answer = image["laterality"], image["answer"]
-        if side not in _SIDES or answer is None:
-            continue
-        if side not in highest or answer["probability"] > highest[side]["probability"]:
-            highest[side] = {"laterality": side, "probability": answer["probability"], "label": answer["label"]}
-    return [highest[side] for side in _SIDES if side in highest]
+def _breasts(scored: CaseScore) -> list[dict[str, Any]]:
+    """Give the answer for each breast that is known as one."""
+    return [
+        {"laterality": side, "probability": scored.breasts[side].probability, "label": scored.breasts[side].label}
+        for side in _SIDES
+        if side in scored.breasts
+    ]
 
 
 def _assessments(session: Session, case: Case) -> list[dict[str, Any]]:

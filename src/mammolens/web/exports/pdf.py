@@ -84,7 +84,7 @@ def _head(document: dict[str, Any], letters: Letters) -> list[Flowable]:
     found = _("No picture of this case has an answer.")
     if case["probability"] is not None:
         found = _(
-            "Highest probability of malignancy %(probability)s: %(label)s.",
+            "Probability of malignancy %(probability)s: %(label)s.",
             probability=f"{case['probability']:.2f}",
             label=_label(case["label"]),
         )
@@ -127,7 +127,7 @@ def _breasts(document: dict[str, Any], letters: Letters) -> list[Flowable]:
         [_side(breast["laterality"]), f"{breast['probability']:.2f}", _label(breast["label"])]
         for breast in document["breasts"]
     ]
-    columns = [_("Breast"), _("Highest probability"), _("Answer")]
+    columns = [_("Breast"), _("Probability"), _("Answer")]
     return [letters.heading(_("Breasts")), _table(letters, columns, rows, (60 * mm, 60 * mm, _WIDTH - 120 * mm))]
 
 
@@ -157,7 +157,8 @@ def _views(document: dict[str, Any], letters: Letters) -> list[Flowable]:
 
 
 def _warnings(document: dict[str, Any], letters: Letters) -> list[Flowable]:
-    rows = [
+    rows = [["–", notice_words(notice["code"], notice["message"])] for notice in document["case"]["notices"]]
+    rows += [
         [_view(image), notice_words(notice["code"], notice["message"])]
         for image in document["images"]
         if image["answer"] is not None

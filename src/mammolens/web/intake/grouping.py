@@ -1,13 +1,13 @@
-"""Which images belong to one examination."""
+"""Under which name pictures that belong together are kept; what belongs together, `inference.grouping` decides."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from mammolens.inference.grouping import FOLDER, STUDY, Origin
 from mammolens.web.security.keys import application_key, derive
 
-_STUDY = "examination by study"
-_FOLDER = "examination by folder"
+_PURPOSES = {STUDY: "examination by study", FOLDER: "examination by folder"}
 
 
 def examination(home: Path, owner_id: str, study_uid: str | None, batch_id: str, folder: str) -> str:
@@ -29,8 +29,6 @@ def examination(home: Path, owner_id: str, study_uid: str | None, batch_id: str,
     str
         64 hexadecimal digits: HMAC-SHA-256 by a key derived from the application's own.
     """
-    key = application_key(home)
+    kind, value = Origin(study_uid, f"{batch_id}\0{folder}").key
     # Lengths are fixed before the last part, so that no two lists of parts give one text.
-    if study_uid:
-        return derive(key, _STUDY, f"{owner_id}\0{study_uid}".encode()).hex()
-    return derive(key, _FOLDER, f"{owner_id}\0{batch_id}\0{folder}".encode()).hex()
+    return derive(application_key(home), _PURPOSES[kind], f"{owner_id}\0{value}".encode()).hex()

@@ -156,17 +156,15 @@ def _way(asking: Actor, case: Case) -> dict[str, Any]:
 
 def _level(shown: CasePage) -> str:
     """Step of the suspicion scale: below the threshold, above it, more than half way from it to 1."""
-    result = shown.top.result if shown.top else None
-    if result is None or result.probability < result.threshold:
+    score = None if shown.scored is None else shown.scored.score
+    if score is None or score.probability < score.threshold:
         return "low"
-    return "high" if result.probability >= (1.0 + result.threshold) / 2 else "middle"
+    return "high" if score.probability >= (1.0 + score.threshold) / 2 else "middle"
 
 
 def _points(shown: CasePage) -> list[float]:
     """Operating points of the model beside the one in use."""
-    if shown.manifest is None:
-        return []
-    return [point.threshold for point in shown.manifest.operating_points if point != shown.manifest.default_point]
+    return [point.threshold for point in shown.points if point != shown.point]
 
 
 def _origin(shown: CasePage) -> list[tuple[str, list[str]]]:
