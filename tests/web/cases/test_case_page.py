@@ -277,13 +277,9 @@ def test_assessments_are_written_for_each_breast_with_a_category(
     with services.database.reading() as session:
         rows = session.scalars(select(Assessment).order_by(Assessment.laterality)).all()
         told = [(row.laterality, row.birads, row.agrees, row.comment, row.probability) for row in rows]
-    manifest = load_bundle().manifest
-    scores = {
-        breast.laterality: pytest.approx(breast.score.probability)
-        for breast in assemble(
-            [picture(name, p) for name, p in FOUR.items()], Method.unmeasured(manifest.threshold)
-        ).breasts
-    }
+    method = Method.unmeasured(load_bundle().manifest.threshold)
+    breasts = assemble([picture(name, p) for name, p in FOUR.items()], method).breasts
+    scores = {breast.laterality: pytest.approx(breast.score.probability) for breast in breasts}
     assert told == [("L", 1, None, "", scores["L"]), ("R", 4, True, "spiculated\nmass", scores["R"])]
     written = [entry for entry in actions(services) if entry[1] == "assessment-written"]
     assert written == [("mary", "assessment-written", f"case A-{case.number}")] * 2
