@@ -38,7 +38,7 @@ class StandIn:
                 default_point=point,
                 operating_points=(point,),
                 training=training,
-                calibration=SimpleNamespace(prevalence=0.34),
+                calibration=SimpleNamespace(prevalence=0.34, on=None),
             ),
         )
         self.asked: list[Path] = []
