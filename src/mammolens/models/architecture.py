@@ -61,6 +61,9 @@ VARIANTS = {
 FEATURES = "top_activation"
 """Name of the layer whose output is the last convolutional feature map."""
 
+STRIDE = 32
+"""Pixels of the input between two cells of that map."""
+
 
 def round_filters(filters: int, width: float) -> int:
     """Scale a filter count by ``width`` and round it to a multiple of 8, never down by over 10 %."""

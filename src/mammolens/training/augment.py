@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,24 @@ def augment(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
     ndarray of float32, shape (H, W)
         In 0..255.
     """
-    height, width = image.shape
+    return recoloured(moved(image, geometry((image.shape[0], image.shape[1]), random)), random)
+
+
+def geometry(shape: tuple[int, int], random: np.random.Generator) -> NDArray[np.float64]:
+    """Draw where a picture's points come from.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(height, width)``.
+    random : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of float64, shape (2, 3)
+        Affine map of ``(x, y, 1)``, as OpenCV takes it.
+    """
+    height, width = shape
     angle = np.deg2rad(random.uniform(-ROTATION, ROTATION))
     scale, stretch = np.exp(random.uniform(-0.15, 0.15)), np.exp(random.uniform(-0.08, 0.08))
     flip = -1.0 if random.random() < 0.5 else 1.0
@@ -35,8 +54,18 @@ def augment(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
     linear = np.array([[cosine * stretch, -sine], [sine * flip, cosine * flip / stretch]])
     centre = np.array([width / 2, height / 2])
     shift = centre - linear @ centre + random.uniform(-0.06, 0.06, 2) * (width, height)
-    out = cv2.warpAffine(image, np.column_stack([linear, shift]), (width, height), flags=cv2.INTER_LINEAR)
-    out = _grey_curve(out.astype(np.float32) / 255.0, random)
+    return np.column_stack([linear, shift])
+
+
+def moved(image: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
+    """Move a picture by `geometry`; black comes in at its edges."""
+    height, width = image.shape
+    return np.asarray(cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR))
+
+
+def recoloured(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.float32]:
+    """Draw a grey curve for a picture, and perhaps blur; the result is float32 in 0..255."""
+    out = _grey_curve(image.astype(np.float32) / 255.0, random)
     if random.random() < 0.2:
         out = cv2.GaussianBlur(out, (0, 0), random.uniform(0.3, 0.9))
     return np.clip(out, 0.0, 1.0) * np.float32(255.0)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mammolens.errors import ConfigurationError
-from mammolens.models.architecture import VARIANTS
+from mammolens.models.architecture import STRIDE, VARIANTS
 from mammolens.training.sections import DataConfig, FitConfig, ModelConfig
 
 __all__ = ["DataConfig", "FitConfig", "ModelConfig", "TrainingConfig", "load"]
@@ -180,6 +180,9 @@ def _check(config: TrainingConfig) -> None:
         raise ConfigurationError("[fit] low_epochs needs low_size, the height and width of these epochs.")
     if model.views == 2 and model.final == "ensemble":
         raise ConfigurationError('[model] final = "ensemble" is for networks of one view.')
+    searched = fit.lesion_size if min(fit.lesion_size) else model.size
+    if fit.lesion_epochs and any(side % STRIDE for side in searched):
+        raise ConfigurationError(f"[fit] lesion_epochs needs lesion_size in multiples of {STRIDE}, such as [256, 192].")
     if data.folds == 1:
         raise ConfigurationError("[data] folds must be 0 or at least 2.")
     if model.architecture not in VARIANTS:

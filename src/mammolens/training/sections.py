@@ -141,6 +141,13 @@ class FitConfig:
         0: none.
     patch_size : int
         Side of a patch, in pixels of the input.
+    lesion_epochs : int
+        Epochs of the warm-up on made lesions (`mammolens.training.lesion_search`);
+        0: none.
+    lesion_size : tuple of int
+        ``(height, width)`` of its pictures, multiples of 32; (0, 0): the input's.
+    lesion_rate : float
+        Peak of its learning rate.
     workers : int
         Threads that make batches; 0: one less than the machine has cores, at most eight.
     """
@@ -169,4 +176,7 @@ class FitConfig:
     stop_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     patch_epochs: Count = 0
     patch_size: Annotated[int, Field(ge=32, le=1024)] = 224
+    lesion_epochs: Count = 0
+    lesion_size: tuple[Annotated[int, Field(ge=0, le=4096)], Annotated[int, Field(ge=0, le=4096)]] = (0, 0)
+    lesion_rate: Amount = 3e-4
     workers: Count = 0

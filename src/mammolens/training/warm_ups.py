@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mammolens.training import patches
+from mammolens.training import lesion_search, patches
 
 if TYPE_CHECKING:
     from mammolens.training.fit import Fit
 
-WARM_UPS: tuple[Callable[[Fit, Any], None], ...] = (patches.warm_up,)
+WARM_UPS: tuple[Callable[[Fit, Any], None], ...] = (lesion_search.warm_up, patches.warm_up)
 """Each gets the fit and the network with ImageNet's weights, and changes those of its convolutions.
 
 It leaves the network alone where the configuration does not ask for it. It fits
