@@ -67,7 +67,7 @@ def recoloured(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray
     """Draw a grey curve for a picture, and perhaps blur; the result is float32 in 0..255."""
     out = _grey_curve(image.astype(np.float32) / 255.0, random)
     if random.random() < 0.2:
-        out = cv2.GaussianBlur(out, (0, 0), random.uniform(0.3, 0.9))
+        out = np.asarray(cv2.GaussianBlur(out, (0, 0), random.uniform(0.3, 0.9)), np.float32)
     return np.clip(out, 0.0, 1.0) * np.float32(255.0)
 
 
