@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 
 from mammolens.datasets.table import Case, Outline
@@ -158,7 +159,7 @@ def measure(
     for name in methods:
         method(name)
     run = _Run(predictor, tuple(methods), plan)
-    for case in track(cases, description="localisation", transient=True):
+    for case in track(cases, description="localisation", transient=True, console=Console(stderr=True)):
         run.take(case)
     if not run.of_lesions:
         raise TrainingDataError("No picture of the table has an outlined lesion; there is nothing to point at.")

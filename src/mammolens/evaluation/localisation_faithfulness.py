@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from mammolens.datasets.table import Case
@@ -105,7 +106,9 @@ def measure(
     advantages: list[list[list[float]]] = []
     women: list[str] = []
     refused: dict[str, int] = {}
-    for number, case in enumerate(track(cases, description="deletion and insertion", transient=True)):
+    for number, case in enumerate(
+        track(cases, description="deletion and insertion", transient=True, console=Console(stderr=True))
+    ):
         try:
             made = preprocess.prepare(default_pool().read(case.path, options), predictor.size)
         except InputError as error:
