@@ -47,8 +47,11 @@ def test_info_tells_the_manifest(run: Run) -> None:
     manifest = json.loads((BUILT_IN / DEFAULT / "manifest.json").read_text())
     told = json.loads(run("models", "info", "--json").stdout)
     # A manifest from before there were choices is told with what they were then.
-    then = {"input_scale": "255", "channels": 1, "factor": None, "offset": None, "source": None}
-    assert told == {**then, "explanation": "linear", **manifest, "input_scale": str(manifest["input_scale"])}
+    then = {"input_scale": "255", "channels": 1, "factor": None, "offset": None, "source": None, "members": 1}
+    then |= {"explanation": "linear", "examination": None}
+    calibration = {"knots": None, "on": None, **manifest["calibration"]}
+    now = {"input_scale": str(manifest["input_scale"]), "calibration": calibration}
+    assert told == {**then, **manifest, **now}
     shown = run("models", "info", DEFAULT).stdout
     assert f"{manifest['name']}, version {manifest['version']}" in shown
     assert all(digest in shown for digest in manifest["files"].values())
