@@ -32,9 +32,35 @@ def test_every_configuration_of_the_repository_loads(name: str) -> None:
     assert loaded.model.imagenet == "imagenet" or Path(loaded.model.imagenet).is_absolute()
 
 
-def test_configuration_of_the_shipped_model_means_what_it_meant() -> None:
-    """By hand: every key of the file as it was when runs were first made with it, and its digest of then."""
-    loaded = config.load(REPOSITORY / "configs" / "rsna640-b0.toml")
+BEFORE_WARM_UPS = """
+output = "../runs/rsna640-b0"
+[model]
+name = "mammolens-b0"
+version = "2"
+architecture = "efficientnet-b0"
+size = [384, 288]
+imagenet = "weights.h5"
+looks = 2
+final = "average"
+[data]
+dataset = "rsna-640"
+folder = "rsna-640"
+[fit]
+epochs = 5
+low_epochs = 3
+low_size = [256, 192]
+seeds = [1, 2]
+batch_size = 16
+learning_rate = 1e-4
+watch_epochs = 5
+"""
+
+
+def test_a_configuration_from_before_later_keys_means_what_it_meant(tmp_path: Path) -> None:
+    """By hand: a file as runs were made with it before there were other keys, and its digest of then."""
+    path = tmp_path / "before.toml"
+    path.write_text(BEFORE_WARM_UPS, encoding="utf-8")
+    loaded = config.load(path)
     assert (loaded.model.size, loaded.model.looks, loaded.model.final) == ((384, 288), 2, "average")
     assert (loaded.fit.epochs, loaded.fit.low_epochs, loaded.fit.low_size) == (5, 3, (256, 192))
     assert (loaded.fit.seeds, loaded.fit.batch_size, loaded.fit.learning_rate) == ((1, 2), 16, 1e-4)

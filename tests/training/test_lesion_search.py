@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_only_fitted_images_without_a_cancer_are_drawn_on_and_the_head_stays(
     monkeypatch.setattr(LesionBatches, "__init__", watched)
     labels = (EVERY % 3 == 0).astype(np.float32)
     split = Split("fold1", EVERY[:9], EVERY[9:])
-    asked = Fit(configured(tmp_path, lesion_epochs=1), images, labels, split, tmp_path / "fit", 1)
+    asked = Fit(configured(tmp_path, lesion_epochs=1), images, labels, split, tmp_path / "fold1-seed1", 1)
     model = make_model(asked.config, SIZE, 4)
     before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
     lesion_search.warm_up(asked, model)
@@ -108,8 +109,9 @@ def test_only_fitted_images_without_a_cancer_are_drawn_on_and_the_head_stays(
     assert {"stem_conv", "top_conv"} <= changed
     assert "logit" not in changed
 
+    # Another seed's fit begins alike: from the checkpoint at the end of the stage.
     again = make_model(asked.config, SIZE, 4)
-    lesion_search.warm_up(asked, again)  # from the checkpoint at the end of the stage
+    lesion_search.warm_up(replace(asked, folder=tmp_path / "fold1-seed2", seed=2), again)
     for name in sorted(changed):
         for one, other in zip(model.get_layer(name).get_weights(), again.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
@@ -122,7 +124,7 @@ def test_nothing_is_done_where_no_warm_up_is_asked_for(
         configured(tmp_path), images, np.zeros(12, np.float32), Split("f", EVERY, EVERY[:0]), tmp_path / "fit", 1
     )
     lesion_search.warm_up(asked, None)
-    assert not (tmp_path / "fit").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_sizes_that_the_stride_does_not_divide_are_refused(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mammolens.training.fit import Fit
 
 FOLDER = "lesion-search"
-"""Of this stage, in that of a fit."""
+"""How the folder of this stage ends, beside those of the fits; it begins with the split's name."""
 
 _FULL_SHARE = 0.12
 """Share of a cell that a lesion covers from which the cell counts in full."""
@@ -107,6 +107,9 @@ class LesionBatches:
 def warm_up(asked: Fit, model: Any) -> None:
     """Give a network the backbone that has learned to find made lesions; nothing where none is asked for.
 
+    It is learned once for a split, whatever the seed of the fit: fits that begin alike have
+    weights that can be averaged.
+
     Parameters
     ----------
     asked : Fit
@@ -119,7 +122,7 @@ def warm_up(asked: Fit, model: Any) -> None:
         return
     size = config.fit.lesion_size if min(config.fit.lesion_size) else config.model.size
     rows = asked.split.fit[asked.labels[asked.split.fit] < 0.5]
-    batches = LesionBatches(asked.images, rows, size, config.fit.batch_size, asked.seed)
+    batches = LesionBatches(asked.images, rows, size, config.fit.batch_size, config.fit.seeds[0])
     steps = batches.per_epoch * config.fit.lesion_epochs
     lesions = stage.Stage(
         batches=batches,
@@ -135,7 +138,8 @@ def warm_up(asked: Fit, model: Any) -> None:
         _copy(trunks(model)[0], network)
         return network
 
-    learned = stage.run(lesions, begin, asked.folder / FOLDER, config.digest)
+    folder = asked.folder.with_name(f"{asked.split.name}-{FOLDER}")
+    learned = stage.run(lesions, begin, folder, config.digest)
     for trunk in trunks(model):
         _copy(learned, trunk)
 
