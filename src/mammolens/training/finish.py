@@ -237,6 +237,8 @@ def _metrics(measured: dict[str, Any], protocol: str) -> tuple[Metric, ...]:
             protocol=protocol,
         )
         for level in ("image", "breast", "woman")
+        # Too few women give no figure.
+        if measured[level]["auc"] is not None
     )
 
 
