@@ -64,9 +64,7 @@ def test_a_configuration_from_before_later_keys_means_what_it_meant(tmp_path: Pa
     assert (loaded.model.size, loaded.model.looks, loaded.model.final) == ((384, 288), 2, "average")
     assert (loaded.fit.epochs, loaded.fit.low_epochs, loaded.fit.low_size) == (5, 3, (256, 192))
     assert (loaded.fit.seeds, loaded.fit.batch_size, loaded.fit.learning_rate) == ((1, 2), 16, 1e-4)
-    # A run that was begun before there was a warm-up goes on without one.
-    before = config.load(REPOSITORY / "configs" / "rsna640-b0.toml", ["fit.lesion_epochs=0", "fit.lesion_size=[0, 0]"])
-    assert before.digest == "83b263c1a144f339" != loaded.digest
+    assert loaded.digest == "83b263c1a144f339"
 
 
 @pytest.mark.parametrize("word", ["imagenet", "none"])
