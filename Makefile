@@ -4,6 +4,7 @@
 #   make test                          style, types, import order and the quick tests
 #   make test-all                      the slow tests as well, with system packages where they can be had
 #   make chaos                         the web application's workers killed 500 times in 2,000 jobs
+#   make cbis-rehearsal                the whole way from data set to report, on a generated CBIS-DDSM
 #   make catalogue                     the web application's words, and what lacks its translation
 #   make bench                         speed against the floor and against textbook code
 # PYTHON=/path/to/python3.11 chooses the interpreter that the environments are made with.
@@ -18,12 +19,14 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SERVE_ARGS ?=
 CHAOS_ARGS ?=
+REHEARSAL_ARGS ?=
+MAMMOLENS_SHARED ?= ../shared
 
 base := .venv/bin
 web := .venv-web/bin
 dev := .venv-dev/bin/python
 
-.PHONY: help demo serve chaos web-environment test test-all lint bench catalogue format base-environment dev-environment system-packages clean
+.PHONY: help demo serve chaos cbis-rehearsal web-environment test test-all lint bench catalogue format base-environment dev-environment system-packages clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -70,6 +73,10 @@ bench: dev-environment
 
 chaos: dev-environment
 	@$(dev) scripts/chaos.py $(CHAOS_ARGS)
+
+cbis-rehearsal: dev-environment
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	  $(dev) scripts/cbis_rehearsal.py "$$out" --tables "$(MAMMOLENS_SHARED)/data/cbis-ddsm/csv" $(REHEARSAL_ARGS)
 
 clean:
 	rm -rf .venv .venv-web .venv-dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist demo-output benchmark-output
