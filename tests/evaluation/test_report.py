@@ -139,15 +139,15 @@ def test_localisation_goes_into_the_page_with_its_pictures(made: dict[str, Any])
     assert "Where the map points" in card.write({**made, "localisation": found})
 
 
-def test_one_class_and_an_empty_fold_are_refused(bundle: ModelBundle) -> None:
+def test_one_class_is_refused_and_so_is_all_cancers_in_one_fold(bundle: ModelBundle) -> None:
     table = table_of()
     scores = scored(table)
     about = subject(bundle, Request("default", table, Path("data")), Protocol.HELD_OUT, list(table))
     with pytest.raises(EvaluationError, match="one class"):
         evaluate(scores.part(~scores.labels), about, draws=10)
     crossed = replace(about, protocol=Protocol.OUT_OF_FOLD)
-    with pytest.raises(EvaluationError, match="fold 2 are of one class"):
-        evaluate(scores.part(~(scores.labels & (scores.folds == 2))), crossed, draws=10)
+    with pytest.raises(EvaluationError, match="Without fold 2 all pictures are of one class"):
+        evaluate(scores.part(~scores.labels | (scores.folds == 2)), crossed, draws=10)
 
 
 def test_a_part_held_out_in_training_is_calibrated_across_itself(bundle: ModelBundle) -> None:
@@ -198,6 +198,8 @@ def test_scores_read_back_as_they_were_written_and_join_their_table(tmp_path: Pa
     found = joined(from_csv(path), list(table))
     assert found.sha256 == scores.sha256
     assert found.strata["age"].tolist() == scores.strata["age"].tolist()
+    inside = replace(scores, files=np.array([f"images/{name}" for name in scores.files]))
+    assert joined(inside, list(table)).files.tolist() == scores.files.tolist()
     other = CaseTable("rsna-640", [replace(case, malignant=not case.malignant) for case in table])
     with pytest.raises(EvaluationError, match=r"Row 1 .* woman w0"):
         joined(from_csv(path), list(other))

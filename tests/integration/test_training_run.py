@@ -56,7 +56,7 @@ def make_data(folder: Path) -> None:
             made = phantom.make("MLO" if cancer else "CC", "L", lesion=None, rows=287, columns=240, seed=woman)
             name = f"images/{woman}.png"
             (folder / name).write_bytes(encode_png(np.rint(made.pixels / 4095 * 255).astype(np.uint8)))
-            writer.writerow([name, woman, "L", "CC", cancer, 1 + woman % 4, woman % 2, 1, "", 50])
+            writer.writerow([name, woman, "L", "CC", cancer, 1 + woman // 4, woman % 2, 1, "", 50])
 
 
 def train(configuration: Path) -> subprocess.Popen[bytes]:

@@ -31,6 +31,9 @@ def evaluate(
         float | None, typer.Option(metavar="P", help="Cancers per woman to project to; the BCSC's by default.")
     ] = None,
     most: Annotated[int | None, typer.Option(min=1, metavar="N", help="Most pictures, by whole women.")] = None,
+    localise: Annotated[
+        bool, typer.Option("--localise", help="Measure heat maps against the outlines of lesions too.")
+    ] = False,
     seen: Annotated[
         bool, typer.Option("--seen", help="Measure even on women of the training, with every page marked.")
     ] = False,
@@ -56,15 +59,16 @@ def evaluate(
         compare=compare,
         prevalence=bcsc.BENCHMARK.prevalence if prevalence is None else prevalence,
         most=most,
+        localise=localise,
         seen=seen,
         jobs=jobs or terminal.processors(),
     )
     with terminal.progress("Scoring", pictures(request, opened(bundle).manifest)) as advance:
-        found, report = run(request, out, advance=advance)
+        found, report, examples = run(request, out, advance=advance)
     write_file(out, "scores.csv", to_csv(found).encode("utf-8"))
     write_file(out, "report.json", encoded(report))
     write_file(out, "MODEL_CARD.md", card.write(report).encode("utf-8"))
-    page = write_page(out, report)
+    page = write_page(out, report, examples)
     for line in outcome(report):
         typer.echo(line)
     typer.echo(terminal.printable(page))

@@ -62,6 +62,7 @@ def record(
     calibration: Calibration,
     strata: dict[str, Any],
     protocol: str,
+    method: str | None = "platt",
 ) -> Evaluation:
     """Make the part of a manifest that says how the model answered out of fold.
 
@@ -74,13 +75,15 @@ def record(
     strata : dict
         ``strata`` of `mammolens.training.finish.figures`.
     protocol : str
+    method : str or None
+        Way of calibrating across folds, as `mammolens.evaluation.calibration.cross_fitted` takes it.
 
     Returns
     -------
     Evaluation
     """
     y = np.asarray(labels, np.float64)
-    served, crossed = apply(calibration, logits), cross_fitted(y, logits, folds)
+    served, crossed = apply(calibration, logits), cross_fitted(y, logits, folds, method)
     return Evaluation(
         protocol=protocol,
         scores_benign=counts(served[y < 0.5]),

@@ -96,12 +96,11 @@ def evaluate(
     Raises
     ------
     EvaluationError
-        If the pictures are of one class, a fold is empty or of one class, or the prevalence is none.
+        If the pictures are of one class, or those outside a fold are, or the prevalence is none.
     """
     scores.needs_both_classes()
     crossed: Calibration | dict[int, Calibration] | None = subject.calibration
     if subject.protocol is Protocol.OUT_OF_FOLD:
-        scores.needs_full_folds()
         # With two folds the other one alone is left, on which nothing can be chosen.
         method = None if len(np.unique(scores.folds)) > 2 else "platt"
         crossed = of_the_others(scores.labels, scores.logits, scores.folds, method)
@@ -156,7 +155,7 @@ def evaluate(
         "operating_points": [point.model_dump(mode="json") for point in subject.points],
         "bcsc": {level: bcsc.compare(measured[level]["points"], prevalence) for level in ("woman", "image")},
         "comparison": None if other is None else _comparison(scores, *other, draws=draws, seed=seed),
-        "localisation": None if localisation is None else dict(localisation),
+        "localisation": None if localisation is None else _plain(localisation),
         "reproduce": {
             "command": subject.command,
             "mammolens": __version__,
@@ -164,6 +163,15 @@ def evaluate(
         },
     }
     return report
+
+
+def _plain(value: Any) -> Any:
+    """Give what JSON can hold: None for what is no number."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def _comparison(scores: Scores, name: str, others: Scores, *, draws: int, seed: int) -> dict[str, Any]:

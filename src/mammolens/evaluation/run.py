@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Request:
         That predictive values are projected to.
     most : int or None
         Most pictures, taken by whole women.
+    localise : bool
+        Whether explanations are measured against the outlines of lesions.
     seen : bool
         Whether women whom the model was trained on may be measured on, all of it marked.
     jobs : int
@@ -62,6 +64,7 @@ class Request:
     compare: str | None = None
     prevalence: float = bcsc.BENCHMARK.prevalence
     most: int | None = None
+    localise: bool = False
     seen: bool = False
     jobs: int = 1
     draws: int = DRAWS
@@ -78,6 +81,8 @@ class Request:
             words += ["--prevalence", f"{self.prevalence:g}"]
         if self.most is not None:
             words += ["--most", str(self.most)]
+        if self.localise:
+            words.append("--localise")
         if self.seen:
             words.append("--seen")
         return shlex.join(words)
@@ -88,8 +93,7 @@ def run(
     out: Path,
     *,
     advance: Callable[[], None] = lambda: None,
-    localisation: Mapping[str, Any] | None = None,
-) -> tuple[Scores, dict[str, Any]]:
+) -> tuple[Scores, dict[str, Any], tuple[tuple[str, bytes], ...]]:
     """Score, measure and compare.
 
     Parameters
@@ -98,14 +102,14 @@ def run(
     out : Path
         Scores are kept there as they come, so that the same call goes on after an interruption.
     advance : callable
-        Called after each picture.
-    localisation : mapping, optional
-        Goes into the report; see `mammolens.evaluation.report.evaluate`.
+        Called after each picture that is scored.
 
     Returns
     -------
     scores : Scores
     report : dict
+    examples : tuple of (str, bytes)
+        Captions and PNG pictures of where the model looks; empty unless that was asked for.
 
     Raises
     ------
@@ -119,24 +123,34 @@ def run(
     protocol, cases, said = plan(bundle.manifest, request)
     if request.scores is not None:
         scores = joined(from_csv(request.scores), cases)
+        scores.needs_folds(request.table.folds)
     else:
         scores, _ = _scored(request.bundle, cases, out, request.jobs, advance)
     other = None
     if request.compare is not None:
         if request.compare.endswith(".csv"):
-            other = ("another table of scores", joined(from_csv(Path(request.compare)), cases))
+            other = ("another table of scores", joined(from_csv(Path(request.compare)), list(request.table)))
         else:
             theirs, identity = _scored(request.compare, cases, out, request.jobs, advance)
             other = (f"{identity.name} {identity.version}", theirs)
+    places, examples = _places(request, cases) if request.localise else (None, ())
     report = evaluate(
         scores,
         subject(bundle, request, protocol, cases, said),
         other=other,
         prevalence=request.prevalence,
-        localisation=localisation,
+        localisation=places,
         draws=request.draws,
     )
-    return scores, report
+    return scores, report, examples
+
+
+def _places(request: Request, cases: Sequence[Case]) -> tuple[dict[str, Any], tuple[tuple[str, bytes], ...]]:
+    """Measure where the model looks, against the outlines that the data set has."""
+    from mammolens.evaluation.localisation import measure
+
+    found = measure(cases, Predictor.from_bundle(request.bundle))
+    return found.as_dict(), found.examples
 
 
 def pictures(request: Request, manifest: Manifest) -> int:
@@ -181,6 +195,8 @@ def plan(manifest: Manifest, request: Request) -> tuple[Protocol, list[Case], li
         If the model was trained on women of the table and neither out-of-fold scores nor leave were given.
     """
     table, said = request.table, []
+    if request.scores is not None and request.most is not None:
+        raise EvaluationError("A table of scores is measured as it is: leave --most or --scores out.")
     cases = list(table) if request.most is None else sample(table, request.most)
     if request.most is not None and len(cases) < len(table):
         said.append(f"A random part of the data set's women: {len(cases)} of {len(table)} pictures.")

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -123,24 +123,22 @@ class Scores:
                 f"{what} are of one class: all {len(self)} are {only}. An evaluation needs both; check the labels."
             )
 
-    def needs_full_folds(self, folds: Sequence[int] = ()) -> None:
-        """Refuse folds that nothing can be measured on.
+    def needs_folds(self, folds: Iterable[int]) -> None:
+        """Refuse scores of which a fold is missing.
 
         Parameters
         ----------
-        folds : sequence of int
-            Those that must occur; by default, those that do.
+        folds : iterable of int
+            Those that must occur.
 
         Raises
         ------
         EvaluationError
-            If a fold is empty or holds one class.
+            If a fold is empty.
         """
-        for fold in folds or np.unique(self.folds):
-            inside = self.folds == fold
-            if not inside.any():
+        for fold in folds:
+            if not bool((self.folds == fold).any()):
                 raise EvaluationError(f"Fold {fold} is empty: no picture of it is scored.")
-            self.part(inside).needs_both_classes(f"The pictures of fold {fold}")
 
     @property
     def sha256(self) -> str:

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -64,9 +65,13 @@ def joined(scores: Scores, cases: Sequence[Case]) -> Scores:
             places.setdefault(case.path.name, place)
     rows = []
     for row, name in enumerate(scores.files):
-        if str(name) not in places:
+        # Training names a picture from the data set's folder on, which may lie above the folder of all pictures.
+        parts = PurePosixPath(str(name)).parts
+        tails = (PurePosixPath(*parts[start:]).as_posix() for start in range(len(parts)))
+        found_as = next((tail for tail in tails if tail in places), None)
+        if found_as is None:
             raise EvaluationError(f"Row {row + 1} of the table of scores names a picture that the data set lacks.")
-        place = places[str(name)]
+        place = places[found_as]
         if named.women[place] != scores.women[row] or named.labels[place] != scores.labels[row]:
             raise EvaluationError(
                 f"Row {row + 1} of the table of scores has another woman or label than the data set, which says woman "

@@ -16,6 +16,15 @@ from mammolens.report.views import text
 
 NAME = "report.html"
 
+_MARK = "Measured on the model’s own training data: no figure here says how it does on other women."
+
+_ON_EVERY_PAGE = """
+@page {
+  margin-top: 16mm;
+  @top-left { content: "%s"; color: oklch(52%% 0.19 30); font: 600 8pt system-ui, sans-serif; }
+}
+"""
+
 
 def write_page(folder: Path, report: Report, examples: Sequence[tuple[str, bytes]] = ()) -> Path:
     """Write ``report.html``.
@@ -65,15 +74,12 @@ def page(report: Report, examples: Sequence[tuple[str, bytes]] = ()) -> str:
     styles = [resources.joinpath(name).read_text(encoding="utf-8").strip() for name in ("style.css", "evaluation.css")]
     seen = report["protocol"]["kind"] == "seen-in-training"
     return Template(resources.joinpath("evaluation.html").read_text(encoding="utf-8")).substitute(
-        style="\n".join(styles),
+        style="\n".join(styles) + (_ON_EVERY_PAGE % _MARK if seen else ""),
         title=text(f"Evaluation of {model['name']} {model['version']}"),
         headline=text(
             f"{model['architecture']}, {model['size'][0]} × {model['size'][1]} · {data['dataset']} · "
             f"{data['images']:,} pictures of {data['women']:,} women"
         ),
-        mark='<p class="mark">Measured on the model’s own training data: no figure here says how it does on other '
-        "women.</p>"
-        if seen
-        else "",
+        mark=f'<p class="mark">{text(_MARK)}</p>' if seen else "",
         body="\n".join(parts),
     )

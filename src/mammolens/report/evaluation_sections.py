@@ -178,9 +178,9 @@ def readers(report: Report) -> str:
     picture = roc_chart(report, "woman", "ROC curve per woman beside readers in screening")
     return section(
         "Beside readers in screening",
-        f'<p class="reading">{said}</p>',
         f'<div class="pair"><figure>{picture}<figcaption>per woman</figcaption></figure>'
-        f"<div>{legend(_ROC_LEGEND)}{table(['per woman', 'sensitivity', 'specificity', 'standing'], rows)}</div></div>",
+        f'<div><p class="reading">{said}</p>{legend(_ROC_LEGEND)}</div></div>',
+        table(["per woman", "sensitivity", "specificity", "standing"], rows),
         _projection(found),
     )
 

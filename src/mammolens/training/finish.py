@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,23 @@ from numpy.typing import NDArray
 
 from mammolens.datasets import TERMS
 from mammolens.evaluation import calibration as calibrations
-from mammolens.evaluation.metrics import bootstrap_auc, by_group
+from mammolens.evaluation import card
 from mammolens.evaluation.operating import DEFAULT, operating_points
+from mammolens.evaluation.protocol import Protocol
 from mammolens.evaluation.record import record
+from mammolens.evaluation.report import Subject, evaluate, table_sha256
+from mammolens.evaluation.scores import of_cases
 from mammolens.models import onnx_graph
 from mammolens.models.efficientnet import build
 from mammolens.models.export import Description, export, export_ensemble
-from mammolens.models.manifest import Calibration, Evaluation, Metric, OperatingPoint, Training
+from mammolens.models.manifest import Calibration, Evaluation, Metric, Training
 from mammolens.models.network import Network
 from mammolens.models.transfer import network_of
 from mammolens.training import cache
-from mammolens.training.config import ModelConfig, TrainingConfig
+from mammolens.training.config import TrainingConfig
 from mammolens.training.crossval import Run
 
 _EVIDENCE_PERCENTILE = 99.0
-_FEWEST_WOMEN = 10
 _SHIPPED = {
     "refit": "The model that is shipped was fitted once more, on all women, with the same configuration.",
     "average": "The model that is shipped is the mean of the cross-validated models' weights; no figure can be "
@@ -34,60 +35,82 @@ _SHIPPED = {
     "ensemble": "The model that is shipped gives the mean of what the cross-validated models answer, each of them in "
     "the same graph; no figure can be measured on it here, as each woman was seen by most of its parts.",
 }
-_LOOKS = {1: "one look at the picture", 2: "two looks, at the picture and at it upside down, averaged"}
 
 
-def figures(run: Run) -> dict[str, Any]:
-    """Out-of-fold figures of a run.
+def measured(config: TrainingConfig, run: Run, calibration: Calibration, training: Training) -> dict[str, Any]:
+    """Report of a run's out-of-fold scores.
 
     Parameters
     ----------
+    config : TrainingConfig
     run : Run
+    calibration : Calibration
+        Of the bundle.
+    training : Training
 
     Returns
     -------
     dict
-        AUC with 95 % intervals per image, breast and woman, per fold, view and
-        machine (``None`` for parts of fewer than ten women or of one class), and the
-        calibration error. Plain values, ready for JSON.
+        As `mammolens.evaluation.report.evaluate` gives it: what the manifest, the card and ``figures.json`` say.
     """
     cases = [run.table[row] for row in run.rows]
-    labels = np.array([case.malignant for case in cases], np.float64)
-    women = np.array([case.woman for case in cases])
-    folds = np.array([case.fold for case in cases])
-    breasts = np.array([case.breast for case in cases])
-    probabilities = calibrations.cross_fitted(labels, run.logits, run.parts)
-    by_breast = by_group(labels, run.logits, breasts)
-    by_woman = by_group(labels, run.logits, women)
-
-    def part(chosen: NDArray[np.bool_]) -> dict[str, Any]:
-        counts = {"images": int(chosen.sum()), "malignant": int(labels[chosen].sum())}
-        if len(np.unique(women[chosen])) < _FEWEST_WOMEN or not 0 < counts["malignant"] < counts["images"]:
-            return {"auc": None, "low": None, "high": None, **counts}
-        estimate = bootstrap_auc(labels[chosen], run.logits[chosen], women[chosen])
-        return {"auc": estimate.value, "low": estimate.low, "high": estimate.high, **counts}
-
-    def level(group: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> dict[str, Any]:
-        estimate = bootstrap_auc(group[0], group[1], women[group[2]])
-        counts = {"groups": len(group[0]), "malignant": int(group[0].sum())}
-        return {"auc": estimate.value, "low": estimate.low, "high": estimate.high, **counts}
-
-    everything = np.ones(len(labels), bool)
-    strata: dict[str, NDArray[Any]] = {
-        "fold": folds,
-        "view": np.array([case.view for case in cases]),
-        "machine_id": np.array([case.strata.get("machine_id", "") for case in cases]),
-    }
-    return {
-        "image": part(everything),
-        "breast": level(by_breast),
-        "woman": level(by_woman),
-        "strata": {
-            name: {str(value): part(values == value) for value in np.unique(values)} for name, values in strata.items()
+    scores = of_cases(cases, run.logits)
+    subject = Subject(
+        model={
+            "name": config.model.name,
+            "version": config.model.version,
+            "architecture": config.model.architecture,
+            "size": list(config.model.size),
+            "looks": config.model.looks,
+            "training": training.model_dump(mode="json"),
+            "sha256": None,
         },
+        dataset=run.table.name,
+        terms=training.terms,
+        protocol=Protocol.OUT_OF_FOLD if len(run.table.folds) > 1 else Protocol.HELD_OUT_PART,
+        calibration=calibration,
+        points=operating_points(scores.labels, calibrations.apply(calibration, run.logits)),
+        hashes={"case table": table_sha256(cases), "training configuration": config.digest},
+    )
+    return evaluate(scores, subject)
+
+
+def figures(report: dict[str, Any]) -> dict[str, Any]:
+    """Give the main figures of a report.
+
+    Parameters
+    ----------
+    report : dict
+        As `measured` gives it.
+
+    Returns
+    -------
+    dict
+        AUC with 95 % intervals per image, breast and woman, per fold, view and what else divides the pictures
+        (``None`` for parts of fewer than ten women or of one class), and the calibration error. Ready for JSON.
+    """
+
+    def auc(estimate: dict[str, Any] | None, **counts: int) -> dict[str, Any]:
+        found = estimate or {"value": None, "low": None, "high": None}
+        return {"auc": found["value"], "low": found["low"], "high": found["high"], **counts}
+
+    levels = report["levels"]
+    strata: dict[str, dict[str, Any]] = {}
+    for row in report["subgroups"]["groups"]:
+        kept = auc(row["auc"], images=row["images"], malignant=row["malignant"])
+        strata.setdefault(row["group"], {})[row["value"]] = kept
+    grouped = {
+        level: auc(levels[level]["auc"], groups=levels[level]["count"], malignant=levels[level]["malignant"])
+        for level in ("breast", "woman")
+    }
+    image = levels["image"]
+    return {
+        "image": auc(image["auc"], images=image["count"], malignant=image["malignant"]),
+        **grouped,
+        "strata": strata,
         "calibration": {
-            "expected_calibration_error": calibrations.expected_calibration_error(labels, probabilities),
-            "brier": float(np.mean((probabilities - labels) ** 2)),
+            "expected_calibration_error": image["calibration"]["ece"]["value"],
+            "brier": image["calibration"]["brier"]["value"],
         },
     }
 
@@ -105,7 +128,7 @@ def evidence_scale(graph: bytes, images: NDArray[np.uint8]) -> float:
 
 
 def finish(config: TrainingConfig, run: Run) -> Path:
-    """Write ``figures.json`` and the bundle into the run's folder.
+    """Write ``report.json``, ``figures.json`` and the bundle into the run's folder.
 
     A network of two views gets no bundle yet: nothing serves it.
 
@@ -125,12 +148,9 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     BundleInvalid
         If the exported graph does not answer as the network does.
     """
-    measured = figures(run)
-    (run.folder / "figures.json").write_text(json.dumps(measured, indent=1, allow_nan=False), encoding="utf-8")
-    if config.model.views == 2:
-        return run.weights[0]
     labels = np.array([run.table[row].malignant for row in run.rows], np.float64)
-    calibration = calibrations.platt(labels, run.logits)
+    choice = calibrations.choose(labels, run.logits, run.parts)
+    calibration = calibrations.METHODS[choice.method](labels, run.logits)
     points = operating_points(labels, calibrations.apply(calibration, run.logits))
     training = Training(
         dataset=run.table.name,
@@ -139,6 +159,12 @@ def finish(config: TrainingConfig, run: Run) -> Path:
         terms=TERMS[config.data.dataset],
         configuration_sha256=config.digest,
     )
+    report = measured(config, run, calibration, training)
+    summary = figures(report)
+    for name, content in (("report.json", report), ("figures.json", summary)):
+        (run.folder / name).write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    if config.model.views == 2:
+        return run.weights[0]
     networks = [_network(config, path) for path in run.weights]
     inputs = cache.prepare(run.table, config.model.size, config.output / "cache")
     images = inputs.images[: len(inputs.rows)]
@@ -154,10 +180,10 @@ def finish(config: TrainingConfig, run: Run) -> Path:
         default_operating_point=DEFAULT,
         evidence_scale=evidence_scale(graph, images),
         training=training,
-        metrics=_metrics(measured, _protocol(config, run)),
-        evaluation=evaluated(config, run, calibration, measured),
+        metrics=_metrics(summary, _protocol(config, run)),
+        evaluation=evaluated(config, run, calibration, summary),
         licence="Weights: " + training.terms,
-        card=_card(config.model, training, calibration, points[0], measured, _shipped(config, run)),
+        card=card.write(report, _shipped(config, run)),
     )
     place = run.folder / "bundle" / config.model.name
     if config.model.final == "ensemble":
@@ -183,7 +209,7 @@ def _network(config: TrainingConfig, weights: Path) -> Network:
     return network_of(_model(config, weights), config.model.architecture, config.model.size)
 
 
-def evaluated(config: TrainingConfig, run: Run, calibration: Calibration, measured: dict[str, Any]) -> Evaluation:
+def evaluated(config: TrainingConfig, run: Run, calibration: Calibration, summary: dict[str, Any]) -> Evaluation:
     """Give what the manifest keeps of the evaluation.
 
     Parameters
@@ -192,7 +218,7 @@ def evaluated(config: TrainingConfig, run: Run, calibration: Calibration, measur
     run : Run
     calibration : Calibration
         Of the bundle.
-    measured : dict
+    summary : dict
         As `figures` gives it.
 
     Returns
@@ -206,8 +232,9 @@ def evaluated(config: TrainingConfig, run: Run, calibration: Calibration, measur
         run.parts,
         np.array([case.woman for case in cases]),
         calibration=calibration,
-        strata=measured["strata"],
+        strata=summary["strata"],
         protocol=_protocol(config, run),
+        method=None if len(np.unique(run.parts)) > 2 else "platt",
     )
 
 
@@ -225,63 +252,18 @@ def _protocol(config: TrainingConfig, run: Run) -> str:
     return f"{parts}{_PARTS[config.data.protocol]}, 95 % interval by bootstrap over women"
 
 
-def _metrics(measured: dict[str, Any], protocol: str) -> tuple[Metric, ...]:
+def _metrics(summary: dict[str, Any], protocol: str) -> tuple[Metric, ...]:
     """AUCs as the manifest states them, per image, breast and woman."""
     return tuple(
         Metric(
             name="AUC",
             level=level,
-            value=measured[level]["auc"],
-            low=measured[level]["low"],
-            high=measured[level]["high"],
+            value=summary[level]["auc"],
+            low=summary[level]["low"],
+            high=summary[level]["high"],
             protocol=protocol,
         )
         for level in ("image", "breast", "woman")
         # Too few women give no figure.
         if measured[level]["auc"] is not None
-    )
-
-
-def _card(
-    model: ModelConfig,
-    training: Training,
-    calibration: Calibration,
-    point: OperatingPoint,
-    measured: dict[str, Any],
-    shipped: str,
-) -> str:
-    """Fill the model card's template."""
-    template = Template(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
-
-    def shown(figure: dict[str, Any]) -> str:
-        if figure["auc"] is None:
-            return "too few women, or one class"
-        return f"{figure['auc']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
-
-    rows = [
-        f"| {name} {value} | {figure['images']} | {figure['malignant']} | {shown(figure)} |"
-        for name, group in measured["strata"].items()
-        for value, figure in group.items()
-    ]
-    return template.substitute(
-        name=model.name,
-        version=model.version,
-        shipped=shipped,
-        looks=_LOOKS[model.looks],
-        architecture=model.architecture,
-        height=model.size[0],
-        width=model.size[1],
-        dataset=training.dataset,
-        images=training.images,
-        women=training.women,
-        terms=training.terms,
-        prevalence=f"{100 * calibration.prevalence:.0f}",
-        image=shown(measured["image"]),
-        breast=shown(measured["breast"]),
-        woman=shown(measured["woman"]),
-        error=f"{measured['calibration']['expected_calibration_error']:.3f}",
-        threshold=f"{point.threshold:.3f}",
-        sensitivity=f"{point.sensitivity:.3f}",
-        specificity=f"{point.specificity:.3f}",
-        strata="\n".join(rows),
     )
