@@ -124,7 +124,7 @@ def test_choice_is_judged_on_folds_it_has_not_seen() -> None:
 def test_scores_that_fall_with_the_label_are_chosen_nothing_for() -> None:
     labels, logits = drawn(400, lambda z: sigmoid(-2 * z))
     with pytest.raises(TrainingError, match="do not rise"):
-        calibration.choose(labels, logits, np.arange(400) % 4, ("temperature", "platt"))
+        calibration.choose(labels, logits, np.arange(400) % 4)
 
 
 def test_folds_keep_a_woman_whole_and_cancers_even() -> None:

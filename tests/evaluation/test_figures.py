@@ -167,3 +167,12 @@ def test_where_most_samples_lack_a_class_there_is_no_interval() -> None:
     value, low, high = bootstrap(one_in_two, np.array(["a", "b", "c"]), draws=200)["figure"]
     assert value == 1
     assert np.isnan([low, high]).all()
+
+
+def test_no_cancer_found_is_not_known_for_sure() -> None:
+    labels = np.array([True] * 11 + [False] * 19)
+    p = np.where(labels, 0.3, 0.2)
+    [point] = figures.confusion(Sample(labels, p, p, np.arange(30).astype(str)), {"strict": 0.9}, draws=100)
+    # Wilson's bounds of 0 of 11 and 19 of 19 by hand: z² / (n + z²) and n / (n + z²).
+    assert point["sensitivity"] == pytest.approx({"value": 0.0, "low": 0.0, "high": 3.8415 / 14.8415}, abs=1e-4)
+    assert point["specificity"] == pytest.approx({"value": 1.0, "low": 19 / 22.8415, "high": 1.0}, abs=1e-4)

@@ -138,9 +138,10 @@ def choose(
     EvaluationError
         If there are fewer than two folds, or one leaves a class out.
     TrainingError
-        If no method can be fitted.
+        If the scores do not rise with the label; steps would hide that.
     """
     y, x, folds = np.asarray(labels, np.float64), np.asarray(logits, np.float64), np.asarray(folds)
+    platt(y, x)
     losses = {}
     for method in METHODS:
         if method not in methods:
@@ -150,10 +151,7 @@ def choose(
             losses[method] = float(-np.mean(np.log(np.where(y > 0.5, p, 1.0 - p))))
         except TrainingError:
             losses[method] = float("inf")
-    best = min(losses, key=lambda name: losses[name])
-    if losses[best] == float("inf"):
-        raise TrainingError("The scores of women not seen do not rise with the label; there is nothing to calibrate.")
-    return Choice(best, losses)
+    return Choice(min(losses, key=lambda name: losses[name]), losses)
 
 
 def apply(calibration: Calibration, logits: NDArray[np.generic]) -> NDArray[np.float64]:

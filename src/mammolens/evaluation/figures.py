@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammolens.evaluation.curve import Curve
-from mammolens.evaluation.resampling import DRAWS, Estimate, Figures, bootstrap, estimates
+from mammolens.evaluation.resampling import DRAWS, Estimate, Figures, bootstrap, estimates, share
 
 SPECIFICITIES = (0.889, 0.96)
 """Where the sensitivity is read: the readers' of `mammolens.evaluation.bcsc`, and a strict one."""
@@ -213,18 +213,28 @@ def confusion(
         }
 
     found = bootstrap(figures, sample.women, draws=draws, seed=seed)
-    return [
-        {
-            "name": name,
-            "threshold": threshold,
-            "true_positive": int((called[:, i] & y).sum()),
-            "false_negative": int((~called[:, i] & y).sum()),
-            "false_positive": int((called[:, i] & ~y).sum()),
-            "true_negative": int((~called[:, i] & ~y).sum()),
-            **{figure: Estimate(*(float(values[i]) for values in three)).as_dict() for figure, three in found.items()},
-        }
-        for i, (name, threshold) in enumerate(thresholds.items())
-    ]
+    women = {"sensitivity": len(np.unique(sample.women[y])), "specificity": len(np.unique(sample.women[~y]))}
+    rows = []
+    for i, (name, threshold) in enumerate(thresholds.items()):
+        shares = {figure: share(*(float(values[i]) for values in found[figure]), women[figure]) for figure in women}
+        mean, low, high = (float(values[i]) for values in found["balanced_accuracy"])
+        if low == high == mean:
+            # No sample differs: the ends of both shares say how little that means.
+            low = (shares["sensitivity"].low + shares["specificity"].low) / 2.0
+            high = (shares["sensitivity"].high + shares["specificity"].high) / 2.0
+        rows.append(
+            {
+                "name": name,
+                "threshold": threshold,
+                "true_positive": int((called[:, i] & y).sum()),
+                "false_negative": int((~called[:, i] & y).sum()),
+                "false_positive": int((called[:, i] & ~y).sum()),
+                "true_negative": int((~called[:, i] & ~y).sum()),
+                **{figure: estimate.as_dict() for figure, estimate in shares.items()},
+                "balanced_accuracy": Estimate(mean, low, high).as_dict(),
+            }
+        )
+    return rows
 
 
 def decision_curve(sample: Sample, *, draws: int = DRAWS, seed: int = 0) -> list[dict[str, Any]]:
@@ -275,9 +285,10 @@ def reliability(sample: Sample, *, draws: int = DRAWS, seed: int = 0) -> list[di
     found = bootstrap(figures, sample.women, draws=draws, seed=seed)["observed"]
     sizes = members.sum(axis=0)
     promised = p @ members / sizes
+    women = [len(np.unique(sample.women[column > 0])) for column in members.T]
     return [
-        {"count": int(n), "predicted": float(q), "observed": Estimate(float(a), float(b), float(c)).as_dict()}
-        for n, q, a, b, c in zip(sizes, promised, *found, strict=True)
+        {"count": int(n), "predicted": float(q), "observed": share(float(a), float(b), float(c), of).as_dict()}
+        for n, q, of, a, b, c in zip(sizes, promised, women, *found, strict=True)
     ]
 
 

@@ -47,7 +47,7 @@ OF_DATASETS: Mapping[str, tuple[str, ...]] = {
     ),
     "mini-mias": (
         "Digitised film at 200 µm of 1994; the side of a picture is uncertain in the data set's own table.",
-        "Few cancers, and half of the women are there for a finding: intervals are wide.",
+        "Cancers are far more frequent than in screening, and few: intervals are wide.",
     ),
     "inbreast": ("One centre and one machine; malignancy is partly taken from BI-RADS.",),
     "vindr-mammo": ("Malignancy is taken from BI-RADS, not from pathology.",),

@@ -15,6 +15,8 @@ _CHUNK = 100
 _VALID = 0.9
 """Least share of samples that must give a figure for its interval to be told."""
 
+_Z = 1.959963984540054
+
 Figures = Mapping[str, NDArray[np.float64]]
 """Figures by name, each of shape (B, …) for B samples."""
 
@@ -109,6 +111,31 @@ def interval(drawn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
     filled = np.where(known | ~enough, np.where(enough, drawn, 0.0), np.nan)
     low, high = np.nanpercentile(filled, (2.5, 97.5), axis=0)
     return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
+
+
+def share(value: float, low: float, high: float, women: int) -> Estimate:
+    """Give a share that no interval of resampling makes certain.
+
+    Of 11 cancers missed, every sample misses all: resampling then says "0, for sure". Where it gives no width, Wilson's
+    interval for as many independent women stands in.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The share, 0 to 1, and its interval by resampling.
+    women : int
+        How many it is of.
+
+    References
+    ----------
+    E. B. Wilson, Journal of the American Statistical Association 22:209–212, 1927.
+    """
+    if not low == high == value or women < 1:
+        return Estimate(value, low, high)
+    z2 = _Z * _Z
+    middle = (value + z2 / (2.0 * women)) / (1.0 + z2 / women)
+    spread = _Z * float(np.sqrt(value * (1.0 - value) / women + z2 / (4.0 * women * women))) / (1.0 + z2 / women)
+    return Estimate(value, min(max(middle - spread, 0.0), value), max(min(middle + spread, 1.0), value))
 
 
 def estimates(
