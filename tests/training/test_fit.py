@@ -163,6 +163,9 @@ def test_official_parts_with_every_option_end_in_a_bundle_of_the_seeds(
 def test_two_views_end_in_figures_by_breast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = CaseTable("t", [replace(case, split="") for case in made_table(tmp_path)])
     monkeypatch.setitem(DATASETS, "t", lambda folder: table)
+    from mammolens.training import finish as finishing
+
+    monkeypatch.setitem(finishing.TERMS, "t", "made")
     config = configured(tmp_path, {"views": 2, "final": "average"}, epochs=2, batch_size=4)
     config = replace(config, output=tmp_path / "run", data=DataConfig("t", tmp_path, folds=2))
     run = crossval.train(config)

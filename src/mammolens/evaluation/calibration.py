@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from mammolens.errors import EvaluationError, TrainingError
 from mammolens.evaluation.logistic import logistic_regression
 from mammolens.models.manifest import Calibration
+
+LEAST_FOR_STEPS = 100
+"""Malignant pictures below which isotonic calibration is not tried."""
 
 _STEPS = 100
 
@@ -122,7 +125,6 @@ def choose(
     labels: NDArray[np.generic],
     logits: NDArray[np.generic],
     folds: NDArray[np.generic],
-    methods: Iterable[str] = tuple(METHODS),
 ) -> Choice:
     """Choose how to calibrate by the cross-validated log loss; of equal ones the simplest.
 
@@ -130,8 +132,11 @@ def choose(
     ----------
     labels, logits, folds : ndarray, shape (N,)
         A woman's pictures are in one fold; see `grouped_folds`.
-    methods : iterable of str
-        Of `METHODS`.
+
+    Returns
+    -------
+    Choice
+        Isotonic calibration, which has many parameters, is tried from `LEAST_FOR_STEPS` malignant pictures on.
 
     Raises
     ------
@@ -144,7 +149,7 @@ def choose(
     platt(y, x)
     losses = {}
     for method in METHODS:
-        if method not in methods:
+        if method == "isotonic" and int((y > 0.5).sum()) < LEAST_FOR_STEPS:
             continue
         try:
             p = np.clip(cross_fitted(y, x, folds, method), 1e-12, 1.0 - 1e-12)

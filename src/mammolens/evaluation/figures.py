@@ -216,7 +216,10 @@ def confusion(
     women = {"sensitivity": len(np.unique(sample.women[y])), "specificity": len(np.unique(sample.women[~y]))}
     rows = []
     for i, (name, threshold) in enumerate(thresholds.items()):
-        shares = {figure: share(*(float(values[i]) for values in found[figure]), women[figure]) for figure in women}
+        shares = {}
+        for figure, count in women.items():
+            value, least, most = (float(values[i]) for values in found[figure])
+            shares[figure] = share(value, least, most, count)
         mean, low, high = (float(values[i]) for values in found["balanced_accuracy"])
         if low == high == mean:
             # No sample differs: the ends of both shares say how little that means.

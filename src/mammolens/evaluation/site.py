@@ -26,9 +26,6 @@ from mammolens.models.writing import write_bundle
 LEAST_WOMEN = 20
 """Women of either class below whom nothing is fitted: with fewer, the slope alone is known to about a half."""
 
-LEAST_FOR_STEPS = 100
-"""Malignant pictures below which isotonic calibration, which has many parameters, is not tried."""
-
 FOLDS = 5
 
 
@@ -95,8 +92,7 @@ def fit(scores: Scores, dataset: str, by: str, *, draws: int = DRAWS, seed: int 
         )
     y, x = scores.labels.astype(np.float64), scores.logits
     folds = grouped_folds(scores.women, scores.labels, FOLDS)
-    methods = list(METHODS) if int(scores.labels.sum()) >= LEAST_FOR_STEPS else ["temperature", "platt"]
-    choice = choose(y, x, folds, methods)
+    choice = choose(y, x, folds)
     on = CalibratedOn(by=by, dataset=dataset, images=len(scores), women=len(women), malignant=int(scores.labels.sum()))
     calibration = METHODS[choice.method](y, x).model_copy(update={"on": on})
     slope, intercept = _line(y, x, scores.women, draws, seed)

@@ -264,6 +264,6 @@ def _metrics(summary: dict[str, Any], protocol: str) -> tuple[Metric, ...]:
             protocol=protocol,
         )
         for level in ("image", "breast", "woman")
-        # Too few women give no figure.
-        if measured[level]["auc"] is not None
+        # Too few women give no figure, or none with an interval.
+        if summary[level]["low"] is not None
     )
