@@ -103,6 +103,13 @@ def test_audit_looks_at_the_pictures_of_a_prepared_cache(run: Run, tree: Path, t
     assert all(pair["same_pixels"] for pair in report["same_picture_across"])
     assert report["same_picture_within"]
     assert report["unreadable"] == []
+    # Without her in training nothing leaks, and no second cache is made for that.
+    clean = run(
+        "data", "audit", "cbis-ddsm", tree, "--protocol", "patient-clean", "--prepared", cache, "--size", "96x72"
+    )
+    assert clean.exit_code == 0, clean.output
+    assert "same picture in two parts    0" in clean.stdout
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_the_real_tables_give_31_women(run: Run, shared: Path, home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,17 +104,17 @@ def audit(
     A folder that holds the tables alone is judged by the tables alone.
     """
     from mammolens.datasets import audit as auditing
-    from mammolens.datasets.duplicates import duplicates
     from mammolens.datasets.splits import by_protocol
 
     height_width = _size(size)
-    table = by_protocol(load(name, folder), protocol)
-    looked = None
+    whole = load(name, folder)
+    table = by_protocol(whole, protocol)
+    seen = None
     if not tables_only and any(case.path.is_file() for case in table):
-        looked = _looked_at(table, height_width, prepared, jobs)
-    pairs, refused = (None, None) if looked is None else (duplicates(looked), looked.refused)
+        seen = auditing.see(table, whole, _looked_at(whole, height_width, prepared, jobs))
+    pairs, refused = (None, None) if seen is None else (seen.pairs, seen.unreadable)
     found = auditing.audit(table, pairs, refused)
-    metadata, why = _metadata(table, looked)
+    metadata, why = _metadata(table, None if seen is None else seen.sizes)
     if as_json:
         report = {**found.as_dict(), "metadata": None if metadata is None else metadata.as_dict()}
         typer.echo(json.dumps({**report, "metadata_note": why}))
@@ -174,14 +175,9 @@ def _looked_at(table: CaseTable, size: tuple[int, int], cache: Path | None, jobs
         return _prepared(table, size, Path(folder), jobs)
 
 
-def _metadata(table: CaseTable, looked: Prepared | None) -> tuple[MetadataLeakage | None, str]:
+def _metadata(table: CaseTable, sizes: Mapping[int, tuple[int, int]] | None) -> tuple[MetadataLeakage | None, str]:
     from mammolens.evaluation.leakage import metadata_leakage
 
-    sizes = None
-    if looked is not None:
-        sizes = {
-            int(row): (int(rows), int(columns)) for row, (rows, columns) in zip(looked.rows, looked.sizes, strict=True)
-        }
     try:
         return metadata_leakage(table, sizes), ""
     except TrainingDataError as error:

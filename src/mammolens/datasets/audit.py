@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mammolens.datasets.duplicates import Pair
+from mammolens.datasets.duplicates import Pair, duplicates
+from mammolens.datasets.prepared import Prepared
 from mammolens.datasets.splits import shared_women
 from mammolens.datasets.table import Case, CaseTable, place
 
@@ -89,6 +90,53 @@ class Audit:
 
     def _row(self, row: int) -> str:
         return place(self.table[row], row + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the pictures of a case table show, by its rows.
+
+    Attributes
+    ----------
+    pairs : tuple of Pair
+    unreadable : mapping of int to str
+        Rows that can't be used, and the error's code.
+    sizes : mapping of int to tuple of int
+        Rows and columns of the pictures.
+    """
+
+    pairs: tuple[Pair, ...]
+    unreadable: Mapping[int, str]
+    sizes: Mapping[int, tuple[int, int]]
+
+
+def see(table: CaseTable, whole: CaseTable, prepared: Prepared) -> Seen:
+    """Compare a table's pictures, by what was prepared of all of the data set.
+
+    Parameters
+    ----------
+    table : CaseTable
+        ``whole``, or a part of it.
+    whole : CaseTable
+        The table that was prepared.
+    prepared : Prepared
+
+    Returns
+    -------
+    Seen
+    """
+    here = {case.path: row for row, case in enumerate(table)}
+    rows = {row: here[case.path] for row, case in enumerate(whole) if case.path in here}
+    sized = zip(prepared.rows.tolist(), prepared.sizes.tolist(), strict=True)
+    return Seen(
+        pairs=tuple(
+            replace(pair, first=rows[pair.first], second=rows[pair.second])
+            for pair in duplicates(prepared)
+            if pair.first in rows and pair.second in rows
+        ),
+        unreadable={rows[row]: code for row, code in prepared.refused.items() if row in rows},
+        sizes={rows[row]: (size[0], size[1]) for row, size in sized if row in rows},
+    )
 
 
 def audit(table: CaseTable, pairs: Sequence[Pair] | None = None, unreadable: Mapping[int, str] | None = None) -> Audit:
