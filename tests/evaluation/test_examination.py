@@ -141,3 +141,12 @@ def test_one_fold_is_refused() -> None:
     )
     with pytest.raises(EvaluationError, match="one fold"):
         examination.fit(one, PLAIN)
+
+
+def test_section_is_left_out_where_there_is_too_little_to_fit_it_on() -> None:
+    many = made(120, spike=False)
+    section = examination.section_of(many, PLAIN, dataset="made up")
+    assert section is not None
+    assert "made up" in section.protocol
+    assert examination.section_of(made(90, spike=False), PLAIN) is None
+    assert examination.section_of(replace(many, folds=np.ones_like(many.folds)), PLAIN) is None

@@ -231,6 +231,21 @@ def fit(scores: Scores, views: Calibration, *, dataset: str = "", draws: int = 2
     return Fitted(section, breast, woman)
 
 
+def section_of(scores: Scores, views: Calibration, *, dataset: str = "") -> Examination | None:
+    """Fit the part of a manifest, where there is enough to fit it on; takes what `fit` takes.
+
+    Returns
+    -------
+    Examination or None
+        None with a single fold, or with fewer than `FEWEST` women with cancer, or without.
+    """
+    sick = np.unique(scores.women[scores.labels])
+    healthy = np.setdiff1d(scores.women, sick)
+    if len(np.unique(scores.folds)) < 2 or min(len(sick), len(healthy)) < FEWEST:
+        return None
+    return fit(scores, views, dataset=dataset).section
+
+
 @dataclass(slots=True)
 class _Nested:
     """What the procedure gave for each fold by the others, collected."""

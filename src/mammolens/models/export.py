@@ -19,6 +19,7 @@ from mammolens.models.manifest import (
     SCHEMA,
     Calibration,
     Evaluation,
+    Examination,
     Golden,
     Manifest,
     Metric,
@@ -66,6 +67,7 @@ class Description:
     licence: str
     card: str
     evaluation: Evaluation | None = None
+    examination: Examination | None = None
 
 
 def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8], looks: int = 1) -> tuple[float, NDArray[np.float32]]:
@@ -226,6 +228,7 @@ def _manifest(
         training=about.training,
         metrics=about.metrics,
         evaluation=about.evaluation,
+        examination=about.examination,
         golden=tuple(
             Golden(seed=seed, input_sha256=golden.digest(made), logit=float(logit))
             for seed, made, logit in zip(golden.SEEDS, goldens, logits, strict=True)

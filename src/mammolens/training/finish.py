@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from mammolens.datasets import TERMS
 from mammolens.evaluation import calibration as calibrations
 from mammolens.evaluation import card
+from mammolens.evaluation.examination import section_of
 from mammolens.evaluation.operating import DEFAULT, operating_points
 from mammolens.evaluation.protocol import Protocol
 from mammolens.evaluation.record import record
@@ -20,7 +22,7 @@ from mammolens.evaluation.scores import of_cases
 from mammolens.models import onnx_graph
 from mammolens.models.efficientnet import build
 from mammolens.models.export import Description, export, export_ensemble
-from mammolens.models.manifest import Calibration, Evaluation, Metric, Training
+from mammolens.models.manifest import Calibration, Evaluation, Examination, Metric, Training
 from mammolens.models.network import Network
 from mammolens.models.transfer import network_of
 from mammolens.training import cache
@@ -182,6 +184,7 @@ def finish(config: TrainingConfig, run: Run) -> Path:
         training=training,
         metrics=_metrics(summary, _protocol(config, run)),
         evaluation=evaluated(config, run, calibration, summary),
+        examination=examined(run, calibration),
         licence="Weights: " + training.terms,
         card=card.write(report, _shipped(config, run)),
     )
@@ -189,6 +192,23 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     if config.model.final == "ensemble":
         return export_ensemble(networks, about, place)
     return export(_model(config, run.weights[0]), about, place)
+
+
+def examined(run: Run, calibration: Calibration) -> Examination | None:
+    """Give what the manifest keeps of breasts and examinations; None where the run is too small to fit it on.
+
+    Parameters
+    ----------
+    run : Run
+    calibration : Calibration
+        Of the bundle.
+
+    Returns
+    -------
+    Examination or None
+    """
+    scores = of_cases([run.table[row] for row in run.rows], run.logits)
+    return section_of(replace(scores, folds=run.parts), calibration, dataset=run.table.name)
 
 
 def _shipped(config: TrainingConfig, run: Run) -> str:
