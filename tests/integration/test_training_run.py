@@ -80,8 +80,8 @@ def test_training_survives_kill_and_ends_in_a_bundle_that_answers(tmp_path: Path
     while not checkpoint.exists() and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
-    first.communicate()
-    assert checkpoint.exists()
+    output, _ = first.communicate()
+    assert checkpoint.exists(), output.decode(errors="replace")[-2000:]
     weights = tmp_path / "run" / "fold1-seed1" / "model.weights.h5"
     fitted = weights.stat().st_mtime_ns
 
