@@ -103,20 +103,22 @@ def compile_model(model: Any, config: FitConfig, rate: Any, loss: Any = None) ->
 @contextmanager
 def averaged(model: Any) -> Iterator[Any]:
     """Give the model the average of its weights while it is looked at, where one is kept."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not optimizer.use_ema:
+    own = model.get_weights()
+    if not take_average(model):
         yield model
         return
-    own = model.get_weights()
-    optimizer.finalize_variable_values(model.trainable_variables)
     try:
         yield model
     finally:
         model.set_weights(own)
 
 
-def take_average(model: Any) -> None:
-    """Leave the model with the average of its weights, where one is kept."""
+def take_average(model: Any) -> bool:
+    """Leave the model with the average of its weights; ``False`` where none is kept."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if optimizer.use_ema:
-        optimizer.finalize_variable_values(model.trainable_variables)
+    if not optimizer.use_ema:
+        return False
+    optimizer.finalize_variable_values(model.trainable_variables)
+    # On JAX weights and average are one array now, and a step or a prediction gives the arrays of the weights away.
+    model.set_weights(model.get_weights())
+    return True
