@@ -15,6 +15,7 @@ from mammolens.errors import EvaluationError
 from mammolens.evaluation import bcsc, figures
 from mammolens.evaluation.calibration import grouped_folds, of_the_others
 from mammolens.evaluation.delong import compare, delong
+from mammolens.evaluation.figures import Sample
 from mammolens.evaluation.levels import LEVELS, sample
 from mammolens.evaluation.metrics import bootstrap_difference
 from mammolens.evaluation.protocol import Protocol, limits, words
@@ -99,46 +100,13 @@ def evaluate(
         If the pictures are of one class, or those outside a fold are, or the prevalence is none.
     """
     scores.needs_both_classes()
-    crossed: Calibration | dict[int, Calibration] | None = subject.calibration
-    if subject.protocol is Protocol.OUT_OF_FOLD:
-        # With two folds the other one alone is left, on which nothing can be chosen.
-        method = None if len(np.unique(scores.folds)) > 2 else "platt"
-        crossed = of_the_others(scores.labels, scores.logits, scores.folds, method)
-    elif subject.protocol is Protocol.HELD_OUT_PART:
-        scores = replace(scores, folds=grouped_folds(scores.women, scores.labels))
-        crossed = of_the_others(scores.labels, scores.logits, scores.folds, None)
+    scores, crossed = _calibrated(scores, subject)
     thresholds = {point.name: point.threshold for point in subject.points}
-    measured: dict[str, dict[str, Any]] = {}
-    for level in LEVELS:
-        at = sample(scores, level, crossed)
-        at_level = {"draws": draws, "seed": seed}
-        ranked = {name: found.as_dict() for name, found in figures.discrimination(at, **at_level).items()}
-        measured[level] = {
-            "count": len(at.labels),
-            "malignant": int(at.labels.sum()),
-            **ranked,
-            "auc_delong": delong(at.labels, at.scores).as_dict(),
-            "auc_delong_clustered": delong(at.labels, at.scores, at.women).as_dict(),
-            "calibration": {name: found.as_dict() for name, found in figures.calibration(at, **at_level).items()},
-            "points": figures.confusion(at, thresholds, **at_level),
-            "reliability": figures.reliability(at, **at_level),
-            "decision": figures.decision_curve(at, **at_level),
-            "roc": figures.roc_band(at, list(ROC_RATES), **at_level),
-        }
-    malignant = int(scores.labels.sum())
-    data = {
-        "dataset": subject.dataset,
-        "terms": subject.terms,
-        "images": len(scores),
-        "malignant": malignant,
-        "breasts": len(np.unique(scores.breasts)),
-        "women": len(np.unique(scores.women)),
-        "women_with_cancer": measured["woman"]["malignant"],
-        "prevalence": malignant / len(scores),
-        "folds": len(np.unique(scores.folds)),
-        "refused": dict(scores.refused),
+    measured = {
+        level: _measured(sample(scores, level, crossed), thresholds, {"draws": draws, "seed": seed}) for level in LEVELS
     }
-    report = {
+    data = _data(scores, subject, women_with_cancer=measured["woman"]["malignant"])
+    return {
         "schema": SCHEMA,
         "model": dict(subject.model),
         "data": data,
@@ -162,7 +130,52 @@ def evaluate(
             "hashes": {**subject.hashes, "scores": scores.sha256},
         },
     }
-    return report
+
+
+def _calibrated(scores: Scores, subject: Subject) -> tuple[Scores, Calibration | dict[int, Calibration] | None]:
+    """Give the scores, in parts, and the calibration that each part is judged by: none that was fitted to it."""
+    if subject.protocol is Protocol.OUT_OF_FOLD:
+        # With two folds the other one alone is left, on which nothing can be chosen.
+        method = None if len(np.unique(scores.folds)) > 2 else "platt"
+        return scores, of_the_others(scores.labels, scores.logits, scores.folds, method)
+    if subject.protocol is Protocol.HELD_OUT_PART:
+        scores = replace(scores, folds=grouped_folds(scores.women, scores.labels))
+        return scores, of_the_others(scores.labels, scores.logits, scores.folds, None)
+    return scores, subject.calibration
+
+
+def _measured(at: Sample, thresholds: Mapping[str, float], how: Mapping[str, int]) -> dict[str, Any]:
+    """Give the figures of one level; ``how`` has the bootstrap's draws and seed."""
+    ranked = {name: found.as_dict() for name, found in figures.discrimination(at, **how).items()}
+    return {
+        "count": len(at.labels),
+        "malignant": int(at.labels.sum()),
+        **ranked,
+        "auc_delong": delong(at.labels, at.scores).as_dict(),
+        "auc_delong_clustered": delong(at.labels, at.scores, at.women).as_dict(),
+        "calibration": {name: found.as_dict() for name, found in figures.calibration(at, **how).items()},
+        "points": figures.confusion(at, thresholds, **how),
+        "reliability": figures.reliability(at, **how),
+        "decision": figures.decision_curve(at, **how),
+        "roc": figures.roc_band(at, list(ROC_RATES), **how),
+    }
+
+
+def _data(scores: Scores, subject: Subject, *, women_with_cancer: int) -> dict[str, Any]:
+    """Say what was measured on."""
+    malignant = int(scores.labels.sum())
+    return {
+        "dataset": subject.dataset,
+        "terms": subject.terms,
+        "images": len(scores),
+        "malignant": malignant,
+        "breasts": len(np.unique(scores.breasts)),
+        "women": len(np.unique(scores.women)),
+        "women_with_cancer": women_with_cancer,
+        "prevalence": malignant / len(scores),
+        "folds": len(np.unique(scores.folds)),
+        "refused": dict(scores.refused),
+    }
 
 
 def _plain(value: Any) -> Any:
