@@ -190,6 +190,7 @@ def test_json_report_is_a_download_and_is_written_down(client: Any, services: Se
     assert client.get(f"/cases/{case_id}/report.json?identifiers=1").status_code == 400
 
 
+@pytest.mark.slow
 def test_pdf_report_says_the_same(client: Any, case_id: str) -> None:
     response = client.get(f"/cases/{case_id}/report.pdf")
     assert response.status_code == 200
@@ -211,6 +212,7 @@ def test_pdf_report_says_the_same(client: Any, case_id: str) -> None:
     assert NAME in named
 
 
+@pytest.mark.slow
 def test_pdf_speaks_the_language_of_who_asks(client: Any, case_id: str) -> None:
     response = client.get(f"/cases/{case_id}/report.pdf", headers={"Accept-Language": "de"})
     text = text_of(response.data)
@@ -227,6 +229,7 @@ def test_pdf_holds_the_pictures_and_names_nobody_in_its_description(client: Any,
     assert NAME.encode() not in content
 
 
+@pytest.mark.slow
 def test_letters_that_the_font_lacks_are_marked_and_told(client: Any, services: Services, case_id: str) -> None:
     with services.database.session() as session:
         for row in session.scalars(select(Identifier)):
