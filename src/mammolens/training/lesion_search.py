@@ -20,7 +20,7 @@ from mammolens.training import stage
 from mammolens.training.augment import geometry, moved, recoloured
 from mammolens.training.batches import Batch, Images, batched
 from mammolens.training.lesions import make
-from mammolens.training.networks import economy_of, freeze, trunks
+from mammolens.training.networks import copy_convolutions, economy_of, freeze, trunks
 from mammolens.training.optimisation import compile_model, schedule
 
 if TYPE_CHECKING:
@@ -135,13 +135,13 @@ def warm_up(asked: Fit, model: Any) -> None:
 
     def begin() -> Any:
         network = lesions.build(size)
-        _copy(trunks(model)[0], network)
+        copy_convolutions(trunks(model)[0], network)
         return network
 
     folder = asked.folder.with_name(f"{asked.split.name}-{FOLDER}")
     learned = stage.run(lesions, begin, folder, config.digest)
     for trunk in trunks(model):
-        _copy(learned, trunk)
+        copy_convolutions(learned, trunk)
 
 
 def _network(asked: Fit, size: tuple[int, int], steps: int) -> Any:
@@ -169,11 +169,3 @@ def _loss(targets: Any, answers: Any) -> Any:
     each = ops.binary_crossentropy(targets, answers, from_logits=True)
     cells = ops.mean(each[:, :-1] * (1.0 + _LESION_WEIGHT * targets[:, :-1]), axis=-1)
     return _CELLS_WEIGHT * cells + _PICTURE_WEIGHT * each[:, -1]
-
-
-def _copy(source: Any, target: Any) -> None:
-    """Give one network the other's backbone."""
-    names = {layer.name for layer in source.layers}
-    for layer in target.layers:
-        if layer.weights and layer.name in names and layer.name != "logit":
-            layer.set_weights(source.get_layer(layer.name).get_weights())

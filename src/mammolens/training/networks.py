@@ -72,6 +72,14 @@ def freeze(trunk: Any, prefixes: tuple[str, ...]) -> None:
             layer.trainable = False
 
 
+def copy_convolutions(source: Any, target: Any) -> None:
+    """Give a network the weights of another's layers of the same names, all but the head's."""
+    names = {layer.name for layer in source.layers}
+    for layer in target.layers:
+        if layer.weights and layer.name in names and layer.name != "logit":
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+
+
 def load_start(model: Any, config: TrainingConfig) -> None:
     """Give a network ImageNet's weights, or random ones where the configuration says so."""
     for trunk in trunks(model):

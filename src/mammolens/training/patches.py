@@ -31,7 +31,7 @@ from mammolens.models.efficientnet import build_trunk
 from mammolens.training import stage
 from mammolens.training.augment import augment
 from mammolens.training.batches import Batch, Images, batched
-from mammolens.training.networks import economy_of, freeze, trunks
+from mammolens.training.networks import copy_convolutions, economy_of, freeze, trunks
 from mammolens.training.optimisation import compile_model, schedule
 
 if TYPE_CHECKING:
@@ -253,8 +253,7 @@ def _fit(asked: Fit, model: Any, folder: Path, done: Path) -> None:
 
     def begin() -> Any:
         made = work.build(work.size)
-        for layer in made.get_layer("trunk").layers:
-            layer.set_weights(trunks(model)[0].get_layer(layer.name).get_weights())
+        copy_convolutions(trunks(model)[0], made.get_layer("trunk"))
         return made
 
     made = stage.run(work, begin, folder, config.digest)
