@@ -51,4 +51,5 @@ def _case(images: Path, row: Row) -> Case:
         study=row["patient_id"],
         density=row.choice("density", _DENSITIES),
         provenance=row.place,
+        side_labels=rsna640.side_labels(row),
     )

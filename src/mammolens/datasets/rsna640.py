@@ -16,6 +16,7 @@ TERMS = "RSNA 2022/23 Breast Cancer Detection data; non-commercial research and 
 
 _STRATA = ("machine_id", "site_id", "density", "age")
 _COLUMNS = ("file", "patient_id", "laterality", "view", "cancer", "fold", *_STRATA)
+_BESIDE = ("invasive", "difficult_negative_case", "BIRADS", "age", "density")
 _LABELS = {"0": False, "1": True}
 _SIDES = {"L": "L", "R": "R"}
 _DENSITIES = {"": "", "A": "a", "B": "b", "C": "c", "D": "d"}
@@ -41,7 +42,9 @@ def load(folder: Path) -> CaseTable:
     TrainingDataError
         If the table is missing, lacks a column or holds a wrong value.
     """
-    return CaseTable("rsna-640", [_case(folder, row) for row in read(folder / "labels.csv", _COLUMNS)])
+    return CaseTable(
+        "rsna-640", [_case(folder, row) for row in read(folder / "labels.csv", _COLUMNS, aliases={"birads": "BIRADS"})]
+    )
 
 
 def _case(folder: Path, row: Row) -> Case:
@@ -56,4 +59,41 @@ def _case(folder: Path, row: Row) -> Case:
         study=row["patient_id"],
         density=row.choice("density", _DENSITIES),
         provenance=row.place,
+        side_labels=side_labels(row),
     )
+
+
+def side_labels(row: Row) -> dict[str, float]:
+    """Give what a row of the competition's table knows beside the label.
+
+    Parameters
+    ----------
+    row : Row
+        The columns that are read here need not be there.
+
+    Returns
+    -------
+    dict of str to float
+        Of ``invasive`` (0 or 1), ``suspicious`` (1: a cancer, or benign and hard to tell
+        from one), ``recalled`` (1: BI-RADS 0), ``age`` (years) and ``density`` (0 to 3)
+        those that are known.
+
+    Raises
+    ------
+    TrainingDataError
+        If a field holds a wrong value.
+    """
+    known = {column: row[column] for column in _BESIDE if row.fields.get(column)}
+    found: dict[str, float] = {}
+    if "invasive" in known:
+        found["invasive"] = float(row.choice("invasive", _LABELS))
+    if "difficult_negative_case" in known:
+        hard = row.choice("difficult_negative_case", {"False": False, "True": True})
+        found["suspicious"] = float(hard or row.choice("cancer", _LABELS))
+    if "BIRADS" in known:
+        found["recalled"] = float(row.number_in("BIRADS", 0, 6) == 0)
+    if "age" in known:
+        found["age"] = row.number_in("age", 0, 120)
+    if "density" in known:
+        found["density"] = float("ABCD".index(known["density"]))
+    return found

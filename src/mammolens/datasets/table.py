@@ -80,6 +80,10 @@ class Case:
     abnormalities : tuple of Abnormality
     provenance : str
         Where the row stands in the data set's tables, for messages: table and line.
+    side_labels : mapping of str to float
+        What else the table knows of the picture, as numbers; one that is not known is
+        left out. A network may be asked for it while it learns (`fit.side_tasks`); never
+        an input.
     """
 
     path: Path
@@ -94,6 +98,7 @@ class Case:
     density: str = ""
     abnormalities: tuple[Abnormality, ...] = ()
     provenance: str = ""
+    side_labels: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def breast(self) -> str:

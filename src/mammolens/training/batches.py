@@ -78,11 +78,21 @@ class ImageBatches:
     split : Split
     config : FitConfig
     seed : int
+    beside : ndarray of float32, shape (N, K), optional
+        Targets that go with the labels (`mammolens.training.side_tasks`).
     """
 
-    def __init__(self, images: Images, labels: NDArray[np.float32], split: Split, config: FitConfig, seed: int) -> None:
+    def __init__(
+        self,
+        images: Images,
+        labels: NDArray[np.float32],
+        split: Split,
+        config: FitConfig,
+        seed: int,
+        beside: NDArray[np.float32] | None = None,
+    ) -> None:
         self._images, self._labels, self._split, self._config = images, labels, split, config
-        self._seed = seed
+        self._seed, self._beside = seed, beside
         self._weights = class_weights(labels[split.fit]) if config.balance == "weights" else None
         self.per_epoch = max(1, len(split.fit) // config.batch_size)
 
@@ -92,16 +102,17 @@ class ImageBatches:
         return self._config.low_size if low else (int(self._images.shape[-2]), int(self._images.shape[-1]))
 
     def __call__(self, step: int) -> Batch:
-        """Batch of one step: images as `batched`, in 0..255, labels (B, 1), and perhaps weights (B,)."""
+        """Batch of one step: images as `batched`, in 0..255, targets (B, 1 + K), and perhaps weights (B,)."""
         epoch, position = divmod(step, self.per_epoch)
         count = self._config.batch_size
         chosen = self._order(epoch)[position * count : (position + 1) * count]
         random = np.random.default_rng((self._seed, epoch, position))
         made = batched(np.stack([_varied(self._images[row], self.size(step), random) for row in chosen]))
         labels = self._labels[chosen]
+        targets = labels[:, None] if self._beside is None else np.column_stack([labels, self._beside[chosen]])
         if self._weights is None:
-            return made, labels[:, None]
-        return made, labels[:, None], self._weights[labels.astype(np.int64)]
+            return made, targets
+        return made, targets, self._weights[labels.astype(np.int64)]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """Images of an epoch in their order: each once, or both classes equally often."""

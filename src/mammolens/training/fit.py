@@ -16,8 +16,9 @@ from mammolens.evaluation.metrics import auc
 from mammolens.training import stage
 from mammolens.training.batches import ImageBatches, Images, batched
 from mammolens.training.config import TrainingConfig
-from mammolens.training.networks import load_start, make_model
+from mammolens.training.networks import load_start, make_model, without_side_head
 from mammolens.training.protocol import Split
+from mammolens.training.side_tasks import SideTasks, start_side_head
 from mammolens.training.warm_ups import WARM_UPS
 
 
@@ -62,8 +63,15 @@ def predict(
     return np.concatenate(parts)
 
 
-def start_head(model: Any, images: Images, labels: NDArray[np.float32], split: Split, penalty: float) -> None:
-    """Phase one: set the head to the linear probe of the frozen backbone's features."""
+def start_head(
+    model: Any,
+    images: Images,
+    labels: NDArray[np.float32],
+    split: Split,
+    penalty: float,
+    tasks: SideTasks | None = None,
+) -> None:
+    """Phase one: set the head, and that of the side tasks, to linear probes of the frozen backbone's features."""
     import keras
 
     last = "fusion" if len(model.inputs) == 2 else "avg_pool"
@@ -76,9 +84,11 @@ def start_head(model: Any, images: Images, labels: NDArray[np.float32], split: S
     )
     weights, bias = logistic_regression(features, labels[split.fit], penalty)
     model.get_layer("logit").set_weights([weights[:, None].astype(np.float32), np.array([bias], np.float32)])
+    if tasks is not None:
+        start_side_head(model, features, tasks, split.fit, penalty)
 
 
-def start(asked: Fit, steps: int) -> Any:
+def start(asked: Fit, steps: int, tasks: SideTasks | None = None) -> Any:
     """Phase one: ImageNet's weights, what warms them up, and the head as the linear probe of their features.
 
     Parameters
@@ -86,6 +96,7 @@ def start(asked: Fit, steps: int) -> Any:
     asked : Fit
     steps : int
         Batches of the fine-tune that is to follow.
+    tasks : SideTasks, optional
 
     Returns
     -------
@@ -96,11 +107,11 @@ def start(asked: Fit, steps: int) -> Any:
 
     config = asked.config
     keras.utils.set_random_seed(asked.seed)
-    model = make_model(config, config.model.size, steps)
+    model = make_model(config, config.model.size, steps, tasks)
     load_start(model, config)
     for warm_up in WARM_UPS:
         warm_up(asked, model)
-    start_head(model, asked.images, asked.labels, asked.split, config.fit.probe_penalty)
+    start_head(model, asked.images, asked.labels, asked.split, config.fit.probe_penalty, tasks)
     return model
 
 
@@ -122,7 +133,10 @@ def run(asked: Fit) -> Any:
         If the folder holds a checkpoint of another configuration.
     """
     config, split, images, labels = asked.config, asked.split, asked.images, asked.labels
-    batches = ImageBatches(images, labels, split, config.fit, asked.seed)
+    names, tasks = config.fit.side_tasks, None
+    if names:
+        tasks = SideTasks.of(names, asked.cases, split.fit)
+    batches = ImageBatches(images, labels, split, config.fit, asked.seed, tasks.targets if tasks else None)
     steps = batches.per_epoch * config.fit.epochs
 
     def score(model: Any, rows: NDArray[np.int64]) -> float:
@@ -131,7 +145,7 @@ def run(asked: Fit) -> Any:
     fine_tune = stage.Stage(
         batches=batches,
         epochs=config.fit.epochs,
-        build=lambda size: make_model(config, size, steps),
+        build=lambda size: make_model(config, size, steps, tasks),
         size=config.model.size,
         watch=lambda model: score(model, split.watch),
         watch_epochs=config.fit.watch_epochs,
@@ -140,4 +154,5 @@ def run(asked: Fit) -> Any:
         checkpoint_steps=config.fit.checkpoint_steps,
         workers=config.fit.workers,
     )
-    return stage.run(fine_tune, lambda: start(asked, steps), asked.folder, config.digest)
+    fitted = stage.run(fine_tune, lambda: start(asked, steps, tasks), asked.folder, config.digest)
+    return without_side_head(fitted, config) if tasks else fitted

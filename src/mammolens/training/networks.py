@@ -9,6 +9,7 @@ from mammolens.models.efficientnet import FULL, Economy, build
 from mammolens.models.transfer import load_imagenet, randomise
 from mammolens.training.config import TrainingConfig
 from mammolens.training.optimisation import compile_model, schedule
+from mammolens.training.side_tasks import SideTasks, loss, with_side_head
 
 
 def network(config: TrainingConfig, size: tuple[int, int], dropout: float = 0.0, economy: Economy = FULL) -> Any:
@@ -33,7 +34,7 @@ def network(config: TrainingConfig, size: tuple[int, int], dropout: float = 0.0,
     return build(name, size, folded=True, dropout=dropout, economy=economy)
 
 
-def make_model(config: TrainingConfig, size: tuple[int, int], steps: int) -> Any:
+def make_model(config: TrainingConfig, size: tuple[int, int], steps: int, tasks: SideTasks | None = None) -> Any:
     """Build the network for inputs of ``size``, frozen and compiled as configured, without weights.
 
     Parameters
@@ -43,16 +44,32 @@ def make_model(config: TrainingConfig, size: tuple[int, int], steps: int) -> Any
         ``(height, width)``.
     steps : int
         Batches of the whole fit, which the learning rate goes by.
+    tasks : SideTasks, optional
+        What it is to answer beside the logit.
 
     Returns
     -------
     keras.Model
+        To ``(N, 1)`` logits, or ``(N, 1 + K)`` with the answers to the side tasks.
     """
     model = network(config, size, config.fit.dropout, economy_of(config))
     for trunk in trunks(model):
         freeze(trunk, config.model.frozen)
-    compile_model(model, config.fit, schedule(config.fit, steps))
+    if tasks is None:
+        compile_model(model, config.fit, schedule(config.fit, steps))
+        return model
+    model = with_side_head(model, tasks)
+    compile_model(model, config.fit, schedule(config.fit, steps), loss(config.fit, tasks))
     return model
+
+
+def without_side_head(model: Any, config: TrainingConfig) -> Any:
+    """Build the network of a configuration with the weights of one that answers side tasks as well."""
+    plain = network(config, config.model.size)
+    for layer in plain.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return plain
 
 
 def economy_of(config: TrainingConfig) -> Economy:
@@ -62,7 +79,14 @@ def economy_of(config: TrainingConfig) -> Economy:
 
 def trunks(model: Any) -> tuple[Any, ...]:
     """Networks that hold the convolutions: the model itself, or what its views go through."""
-    return tuple(dict.fromkeys(two_view.trunks(model))) if len(model.inputs) == 2 else (model,)
+    if len(model.inputs) == 2:
+        return tuple(dict.fromkeys(two_view.trunks(model)))
+    if model.output_shape[-1] == 1:
+        return (model,)
+    import keras
+
+    # Without what answers the side tasks.
+    return (keras.Model(model.inputs, model.get_layer("logit").output),)
 
 
 def freeze(trunk: Any, prefixes: tuple[str, ...]) -> None:

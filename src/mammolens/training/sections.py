@@ -148,6 +148,11 @@ class FitConfig:
         ``(height, width)`` of its pictures, multiples of 32; (0, 0): the input's.
     lesion_rate : float
         Peak of its learning rate.
+    side_tasks : tuple of str
+        What else the network is asked for while it learns, of what the data set knows of
+        its pictures (`mammolens.datasets.Case.side_labels`); see `mammolens.training.side_tasks`.
+    side_weight : float
+        How much one of these counts in the loss, where the label counts 1.
     workers : int
         Threads that make batches; 0: one less than the machine has cores, at most eight.
     """
@@ -179,4 +184,6 @@ class FitConfig:
     lesion_epochs: Count = 0
     lesion_size: tuple[Annotated[int, Field(ge=0, le=4096)], Annotated[int, Field(ge=0, le=4096)]] = (0, 0)
     lesion_rate: Amount = 3e-4
+    side_tasks: tuple[str, ...] = ()
+    side_weight: Amount = 0.2
     workers: Count = 0
