@@ -38,9 +38,8 @@ def sessions(config: TrainingConfig, folds: tuple[int, ...]) -> dict[int, object
     for fold in folds:
         model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
         model.load_weights(config.output / f"fold{fold}" / SCORED)
-        graph = onnx_graph.write(
-            network_of(model, config.model.architecture, config.model.size), looks=config.model.looks
-        )
+        network = network_of(model, config.model.architecture, config.model.size)
+        graph = onnx_graph.write(network, config.model.looks, config.model.looking.second_size)
         made[fold] = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return made
 

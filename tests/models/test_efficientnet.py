@@ -11,6 +11,7 @@ keras = pytest.importorskip("keras")
 
 from mammolens.models import efficientnet, golden, onnx_graph, transfer  # noqa: E402
 from mammolens.models.export import parity  # noqa: E402
+from mammolens.models.looks import Looks  # noqa: E402
 
 SIZE = (96, 64)
 # Parameters of each variant without top, from the table of keras.applications with the
@@ -111,16 +112,25 @@ def test_factor_of_a_folded_convolution_is_not_trained(folded: object) -> None:
     assert [w.name for w in layer.non_trainable_weights] == ["factor"]
 
 
-@pytest.mark.parametrize(("size", "looks"), [(SIZE, 1), ((70, 50), 2)])
-def test_onnx_graph_gives_the_logits_of_keras(size: tuple[int, int], looks: int) -> None:
-    model = efficientnet.build("efficientnet-b0", size, folded=True, dropout=0.0)
-    random_weights(model, seed=5)
-    inputs = np.random.default_rng(2).integers(0, 256, (2, *size)).astype(np.uint8)
-    difference, logits = parity(
-        model, onnx_graph.write(transfer.network_of(model, "efficientnet-b0", size), looks), inputs, looks
-    )
+@pytest.mark.parametrize(
+    "looks", [Looks(SIZE), Looks((70, 50), upside_down=True), Looks((96, 70), upside_down=True, second_size=(64, 50))]
+)
+def test_onnx_graph_gives_the_logits_of_keras(looks: Looks) -> None:
+    models = {size: efficientnet.build("efficientnet-b0", size, folded=True, dropout=0.0) for size in looks.sizes}
+    for model in models.values():
+        random_weights(model, seed=5)
+    inputs = np.random.default_rng(2).integers(0, 256, (2, *looks.size)).astype(np.uint8)
+    network = transfer.network_of(models[looks.size], "efficientnet-b0", looks.size)
+    graph = onnx_graph.write(network, 1 + looks.upside_down, looks.second_size)
+    difference, logits = parity([models], graph, inputs, looks)
     assert np.ptp(logits) > 1e-4
     assert difference < 1e-3
+
+
+def test_a_second_size_costs_no_second_set_of_weights(folded: object) -> None:
+    network = transfer.network_of(folded, "efficientnet-b0", SIZE)
+    one, two = (len(onnx_graph.write(network, second_size=second)) for second in (None, (64, 48)))
+    assert two < 1.05 * one
 
 
 def test_two_looks_do_not_know_which_way_is_up(folded: object, images: np.ndarray) -> None:
@@ -133,9 +143,12 @@ def test_two_looks_do_not_know_which_way_is_up(folded: object, images: np.ndarra
     np.testing.assert_allclose(a[1], b[1][:, ::-1], atol=1e-4)
 
 
-def test_evidence_sums_to_the_logit_less_the_bias(folded: object, images: np.ndarray) -> None:
+@pytest.mark.parametrize("second_size", [None, (64, 48)])
+def test_evidence_sums_to_the_logit_less_the_bias(
+    folded: object, images: np.ndarray, second_size: tuple[int, int] | None
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    graph = onnx_graph.write(transfer.network_of(folded, "efficientnet-b0", SIZE))
+    graph = onnx_graph.write(transfer.network_of(folded, "efficientnet-b0", SIZE), second_size=second_size)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     logit, evidence, features = session.run(
         ["logit", "evidence", "features"], {"image": images.astype(np.float32)[..., None]}

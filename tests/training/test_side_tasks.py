@@ -41,8 +41,10 @@ def test_numbers_are_standardised_by_the_images_to_fit_and_questions_are_not() -
     tasks = SideTasks.of(("age", "recalled"), cases(), ROWS[:6])
     assert tasks.questions == (False, True)
     ages = tasks.targets[[0, 1, 2, 4, 5], 0]
-    assert ages.mean() == pytest.approx(0, abs=1e-6) and ages.std() == pytest.approx(1, abs=1e-6)
-    assert np.isnan(tasks.targets[[3, 7], 0]).all() and np.isnan(tasks.targets[5, 1])
+    assert ages.mean() == pytest.approx(0, abs=1e-6)
+    assert ages.std() == pytest.approx(1, abs=1e-6)
+    assert np.isnan(tasks.targets[[3, 7], 0]).all()
+    assert np.isnan(tasks.targets[5, 1])
     assert tasks.targets[[0, 3, 6], 1].tolist() == [1, 1, 1]
 
 
@@ -82,7 +84,8 @@ def test_ridge_regression_minimises_what_it_says() -> None:
     least = cost(weights, bias)
     for direction in np.vstack([np.eye(3), -np.eye(3)]) * 1e-3:
         assert cost(weights + direction, bias) > least
-    assert cost(weights, bias + 1e-3) > least and cost(weights, bias - 1e-3) > least
+    assert cost(weights, bias + 1e-3) > least
+    assert cost(weights, bias - 1e-3) > least
 
 
 @pytest.mark.parametrize("views", [1, 2])

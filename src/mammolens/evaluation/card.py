@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -25,6 +25,13 @@ _STANDING = {
     "no": "no",
     "unknown": "no interval",
 }
+
+
+def _looks(looks: int, second_size: Sequence[int] | None) -> str:
+    """How the model looks at a picture, in words."""
+    if second_size is None:
+        return _LOOKS[looks]
+    return f"{_LOOKS[looks]}, and the same at {second_size[0]} × {second_size[1]} pixels, averaged"
 
 
 def write(report: Mapping[str, Any], shipped: str = "") -> str:
@@ -68,7 +75,7 @@ def write(report: Mapping[str, Any], shipped: str = "") -> str:
         architecture=model["architecture"],
         height=model["size"][0],
         width=model["size"][1],
-        looks=_LOOKS[model["looks"]],
+        looks=_looks(model["looks"], model.get("second_size")),
         training=_training(model["training"]),
         dataset=data["dataset"],
         images=f"{data['images']:,}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from mammolens.errors import BundleInvalid
 from mammolens.imaging import preprocess
 from mammolens.models import golden, onnx_graph, variants, weights_file
 from mammolens.models.bundle import CARD, GRAPH, WEIGHTS
+from mammolens.models.efficientnet import build
 from mammolens.models.imported import ImportDescription, export_graph, export_network
+from mammolens.models.looks import Looks
 from mammolens.models.manifest import (
     SCHEMA,
     Calibration,
@@ -68,19 +70,27 @@ class Description:
     card: str
     evaluation: Evaluation | None = None
     examination: Examination | None = None
+    second_size: tuple[int, int] | None = None
+
+    @property
+    def looking(self) -> Looks:
+        """How the model looks at a picture."""
+        return Looks(self.size, self.looks == 2, self.second_size)
 
 
-def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8], looks: int = 1) -> tuple[float, NDArray[np.float32]]:
+def parity(
+    models: Sequence[Mapping[tuple[int, int], Any]], graph: bytes, inputs: NDArray[np.uint8], looks: Looks
+) -> tuple[float, NDArray[np.float32]]:
     """Largest difference of logits between Keras and the graph, and the graph's logits.
 
     Parameters
     ----------
-    model : keras.Model, or a list of them
-        The networks of an ensemble, whose logits are averaged.
+    models : sequence of mapping of (height, width) to keras.Model
+        A network, or those of an ensemble, whose logits are averaged; each built for every size of ``looks``.
     graph : bytes
         ONNX.
     inputs : ndarray of uint8, shape (N, H, W)
-    looks : int
+    looks : Looks
         As the graph was written with.
 
     Returns
@@ -92,13 +102,12 @@ def parity(model: Any, graph: bytes, inputs: NDArray[np.uint8], looks: int = 1) 
     import onnxruntime
 
     axis = 1 if keras.config.image_data_format() == "channels_first" else -1
-    batch = inputs.astype(np.float32)
-    seen = [np.expand_dims(look, axis) for look in (batch, np.ascontiguousarray(batch[:, ::-1]))[:looks]]
-    models = model if isinstance(model, list) else [model]
-    expected = np.mean([np.asarray(each.predict_on_batch(look))[:, 0] for each in models for look in seen], axis=0)
+    seen = [(size, np.expand_dims(pictures, axis)) for size, pictures in looks.at(inputs)]
+    answers = [np.asarray(each[size].predict_on_batch(pictures))[:, 0] for each in models for size, pictures in seen]
+    expected = np.mean(answers, axis=0)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    logits = session.run(["logit"], {"image": batch[..., None]})[0][:, 0]
-    return float(np.abs(expected - logits).max()), logits
+    said = session.run(["logit"], {"image": inputs.astype(np.float32)[..., None]})[0][:, 0]
+    return float(np.abs(expected - said).max()), said
 
 
 def export(model: Any, about: Description, folder: Path) -> Path:
@@ -125,13 +134,13 @@ def export(model: Any, about: Description, folder: Path) -> Path:
     OutputError
         If it can't be written there.
     """
-    graph = onnx_graph.write(network_of(model, about.architecture, about.size), looks=about.looks)
+    graph = onnx_graph.write(network_of(model, about.architecture, about.size), about.looks, about.second_size)
     plain = unfold(model, about.architecture, about.size)
     goldens = [golden.model_input(seed, about.size) for seed in golden.SEEDS]
     inputs = np.stack([made.image for made in goldens])
     logits = np.zeros(len(goldens), np.float32)
-    for network in (model, plain):
-        difference, logits = parity(network, graph, inputs, about.looks)
+    for network, folded in ((model, True), (plain, False)):
+        difference, logits = parity([_at_every_size(network, about, folded=folded)], graph, inputs, about.looking)
         if not difference <= TOLERANCE:
             raise BundleInvalid(f"The exported graph differs from the network by {difference:.2g} in the logit.")
 
@@ -143,21 +152,31 @@ def export(model: Any, about: Description, folder: Path) -> Path:
     return write_bundle(folder, fill, lambda hashes: _manifest(about, goldens, logits, hashes))
 
 
-def ensemble_graph(networks: Sequence[Network], looks: int = 1) -> bytes:
+def _at_every_size(model: Any, about: Description, *, folded: bool) -> dict[tuple[int, int], Any]:
+    """Build the same network for every size at which a picture is looked at."""
+    made = {about.size: model}
+    for size in about.looking.sizes[1:]:
+        made[size] = build(about.architecture, size, folded=folded, dropout=0.0)
+        made[size].set_weights(model.get_weights())
+    return made
+
+
+def ensemble_graph(networks: Sequence[Network], looks: int = 1, second_size: tuple[int, int] | None = None) -> bytes:
     """Write the graph of an ensemble as it is shipped: kernels in 16 bits, computed with in 32.
 
     Parameters
     ----------
     networks : sequence of Network
         As `mammolens.models.network.Network.rounded` gives them.
-    looks : int
+    looks, second_size
+        As `mammolens.models.onnx_graph.write` takes them.
 
     Returns
     -------
     bytes
         See `mammolens.models.onnx_graph.write_ensemble`.
     """
-    return variants.compact(onnx_graph.write_ensemble(networks, looks))
+    return variants.compact(onnx_graph.write_ensemble(networks, looks, second_size))
 
 
 def export_ensemble(networks: Sequence[Network], about: Description, folder: Path) -> Path:
@@ -192,10 +211,11 @@ def export_ensemble(networks: Sequence[Network], about: Description, folder: Pat
     from mammolens.models import rebuilt
 
     rounded = [network.rounded() for network in networks]
-    graph = ensemble_graph(rounded, about.looks)
+    graph = ensemble_graph(rounded, about.looks, about.second_size)
     goldens = [golden.model_input(seed, about.size) for seed in golden.SEEDS]
     inputs = np.stack([made.image for made in goldens])
-    difference, logits = parity([rebuilt.of_network(network) for network in rounded], graph, inputs, about.looks)
+    models = [{size: rebuilt.of_network(network.at(size)) for size in about.looking.sizes} for network in rounded]
+    difference, logits = parity(models, graph, inputs, about.looking)
     if not difference <= TOLERANCE:
         raise BundleInvalid(f"The exported graph differs from the networks by {difference:.2g} in the logit.")
 
@@ -218,6 +238,7 @@ def _manifest(
         version=about.version,
         architecture=about.architecture,
         looks=1 if about.looks == 1 else 2,
+        second_size=about.second_size,
         members=members,
         classes=("benign", "malignant"),
         preprocessing=Preprocessing(version=preprocess.VERSION, height=about.size[0], width=about.size[1]),

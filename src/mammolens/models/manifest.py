@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mammolens.errors import BundleInvalid
+from mammolens.models.looks import Looks
 from mammolens.models.network import InputContract, InputScale
 
 SCHEMA = "mammolens.bundle/1"
+
+
+Side = Annotated[int, Field(ge=32, le=4096)]
+"""Of an input, in pixels."""
 
 
 class _Part(BaseModel):
@@ -22,8 +27,8 @@ class Preprocessing(_Part):
     """How pictures become inputs: version of the code, height and width in pixels."""
 
     version: int
-    height: int = Field(ge=32, le=4096)
-    width: int = Field(ge=32, le=4096)
+    height: Side
+    width: Side
 
 
 class CalibratedOn(_Part):
@@ -310,6 +315,9 @@ class Manifest(_Part):
     looks : int
         1, or 2: the network sees the picture and the picture upside down, and the
         features are averaged. The graph does so itself.
+    second_size : tuple of int or None
+        ``(height, width)`` at which the graph looks at the picture as well; see
+        `mammolens.models.looks`.
     members : int
         Networks of the ensemble that the graph is, whose logits and evidence are
         averaged; 1: a single network.
@@ -344,6 +352,7 @@ class Manifest(_Part):
     version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,31}$")
     architecture: str
     looks: Literal[1, 2] = 1
+    second_size: tuple[Side, Side] | None = None
     members: int = Field(default=1, ge=1, le=16)
     classes: tuple[Literal["benign"], Literal["malignant"]]
     input_scale: InputScale = "255"
@@ -391,6 +400,12 @@ class Manifest(_Part):
         """What the model expects of its input."""
         size = self.preprocessing
         return InputContract(height=size.height, width=size.width, channels=self.channels, scale=self.input_scale)
+
+    @property
+    def looking(self) -> Looks:
+        """How the model looks at a picture."""
+        size = (self.preprocessing.height, self.preprocessing.width)
+        return Looks(size, self.looks == 2, self.second_size)
 
     def calibrated(self, logit: float) -> float:
         """Give the logit as it is reported: calibrated, or as it is where nobody calibrated the model."""

@@ -92,6 +92,10 @@ class Network:
     head: NDArray[np.float32]
     bias: float
 
+    def at(self, size: tuple[int, int]) -> Network:
+        """Give the same network for inputs of ``size`` (height, width)."""
+        return replace(self, contract=replace(self.contract, height=size[0], width=size[1]))
+
     def rounded(self) -> Network:
         """Give the network with kernels that 16 bits hold exactly: 11 significant bits each.
 

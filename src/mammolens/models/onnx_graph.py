@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mammolens.errors import ConfigurationError
 from mammolens.models.efficientnet import Block, blocks
+from mammolens.models.looks import shares
 from mammolens.models.network import Convolution, Network
 
 OPSET = 17
@@ -30,21 +31,28 @@ class _Graph:
 
         self._helper, self._numpy_helper = helper, numpy_helper
         self._convolutions: Mapping[str, Convolution] = {}
-        self._prefix = ""
+        self._prefix = self._place = ""
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self._named: set[str] = set()
 
-    def enter(self, prefix: str, convolutions: Mapping[str, Convolution]) -> None:
-        """Go on in one network; the names of what follows begin with ``prefix``."""
-        self._prefix, self._convolutions = prefix, convolutions
+    def enter(self, prefix: str, convolutions: Mapping[str, Convolution], place: str = "") -> None:
+        """Go on in one network; the names of what follows begin with ``prefix``.
+
+        Those of nodes have ``place`` before it: a network that is gone through again, in
+        another place, has its constants once.
+        """
+        self._prefix, self._convolutions, self._place = prefix, convolutions, place
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
         name = self._prefix + name
-        self.constants.append(self._numpy_helper.from_array(np.ascontiguousarray(value), name))
+        if name not in self._named:
+            self._named.add(name)
+            self.constants.append(self._numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        output = self._prefix + output
+        output = self._place + self._prefix + output
         self.nodes.append(self._helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
@@ -55,7 +63,7 @@ class _Graph:
         return outputs[0], outputs[1]
 
     def silu(self, x: str) -> str:
-        name = x.removeprefix(self._prefix)
+        name = x.removeprefix(self._place + self._prefix)
         gate = self.node("Sigmoid", [x], name + "/gate")
         return self.node("Mul", [x, gate], name + "/silu")
 
@@ -106,6 +114,21 @@ def _block(graph: _Graph, x: str, block: Block, size: tuple[int, int]) -> str:
     gate = graph.node("Sigmoid", [graph.convolution(gate, name + "se_expand")], name + "se_gate")
     x = graph.convolution(graph.node("Mul", [x, gate], name + "se_excite"), name + "project_conv")
     return graph.node("Add", [shortcut, x], name + "add") if block.skip else x
+
+
+def _resampled(graph: _Graph, x: str, before: tuple[int, int], after: tuple[int, int], name: str) -> str:
+    """Resample planes by areas, as `mammolens.models.looks.resampled` does."""
+    if before == after:
+        return x
+    columns = graph.constant(f"{name}/columns", shares(after[1], before[1]).T)
+    rows = graph.constant(f"{name}/rows", shares(after[0], before[0]))
+    narrowed = graph.node("MatMul", [x, columns], f"{name}/narrowed")
+    return graph.node("MatMul", [rows, narrowed], f"{name}/resampled")
+
+
+def _mean(graph: _Graph, a: str, b: str, name: str) -> str:
+    total = graph.node("Add", [a, b], f"{name}/both")
+    return graph.node("Mul", [total, graph.constant("half", np.array(0.5, np.float32))], f"{name}/mean")
 
 
 def _first_step(graph: _Graph, network: Network) -> str:
@@ -167,7 +190,7 @@ def _serialised(graph: _Graph, network: Network, channels: int, grid: tuple[int,
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def write(network: Network, looks: int = 1) -> bytes:
+def write(network: Network, looks: int = 1, second_size: tuple[int, int] | None = None) -> bytes:
     """Write a network as ONNX.
 
     Parameters
@@ -176,6 +199,9 @@ def write(network: Network, looks: int = 1) -> bytes:
     looks : int
         1, or 2: the picture and the picture upside down go through the network together,
         and their last features, the right way up, are averaged.
+    second_size : tuple of int, optional
+        ``(height, width)``: the picture, resampled so, goes through the network as well, and
+        its last features, resampled to the grid of the others, are averaged with those.
 
     Returns
     -------
@@ -184,10 +210,10 @@ def write(network: Network, looks: int = 1) -> bytes:
         network's contract to ``logit`` (N, 1), ``evidence`` (N, h, w), whose sum plus the
         head's bias is the logit, and ``features`` (N, C, h, w).
     """
-    return write_ensemble([network], looks)
+    return write_ensemble([network], looks, second_size)
 
 
-def write_ensemble(networks: Sequence[Network], looks: int = 1) -> bytes:
+def write_ensemble(networks: Sequence[Network], looks: int = 1, second_size: tuple[int, int] | None = None) -> bytes:
     """Write networks side by side as one ONNX graph, which answers with the mean of what they would.
 
     Logit and evidence of each are linear in its last features, so the mean of either is
@@ -198,8 +224,8 @@ def write_ensemble(networks: Sequence[Network], looks: int = 1) -> bytes:
     ----------
     networks : sequence of Network, length K
         Of one architecture, contract and first step.
-    looks : int
-        As `write` takes it.
+    looks, second_size
+        As `write` takes them.
 
     Returns
     -------
@@ -218,24 +244,37 @@ def write_ensemble(networks: Sequence[Network], looks: int = 1) -> bytes:
         raise ConfigurationError("The networks of an ensemble must have one architecture, input size and scale.")
     size = (first.contract.height, first.contract.width)
     graph = _Graph()
-    x = _first_step(graph, first)
-    if looks == 2:
-        x = graph.node("Concat", [x, _upside_down(graph, x, "look")], "looks", axis=0)
-    features = []
-    for member, network in enumerate(networks, 1):
-        graph.enter(member_prefix(member, len(networks)), network.convolutions)
-        last, grid = _backbone(graph, x, network.architecture, size)
-        features.append(last)
-    graph.enter("", {})
-    x = features[0] if len(features) == 1 else graph.node("Concat", features, "members", axis=1)
-    if looks == 2:
-        upright, turned = graph.halves(x)
-        total = graph.node("Add", [upright, _upside_down(graph, turned, "feature")], "both")
-        x = graph.node("Mul", [total, graph.constant("half", np.array(0.5, np.float32))], "mean")
+    planes = _first_step(graph, first)
+    x, grid = _looked_at(graph, planes, networks, size, looks)
+    if second_size is not None:
+        smaller = _resampled(graph, planes, size, second_size, "second")
+        again, cells = _looked_at(graph, smaller, networks, second_size, looks, "second/")
+        x = _mean(graph, x, _resampled(graph, again, cells, grid, "second/grid"), "sizes")
     graph.node("Identity", [x], "features")
     head, bias = joint_head(networks)
     _head(graph, x, head, bias, grid)
     return _serialised(graph, first, len(head), grid)
+
+
+def _looked_at(
+    graph: _Graph, x: str, networks: Sequence[Network], size: tuple[int, int], looks: int, place: str = ""
+) -> tuple[str, tuple[int, int]]:
+    """Last features (N, K C, h, w) of planes of one size, the mean over the looks, and their grid (h, w)."""
+    graph.enter("", {}, place)
+    if looks == 2:
+        x = graph.node("Concat", [x, _upside_down(graph, x, "look")], "looks", axis=0)
+    features = []
+    for member, network in enumerate(networks, 1):
+        graph.enter(member_prefix(member, len(networks)), network.convolutions, place)
+        last, grid = _backbone(graph, x, network.architecture, size)
+        features.append(last)
+    graph.enter("", {}, place)
+    x = features[0] if len(features) == 1 else graph.node("Concat", features, "members", axis=1)
+    if looks == 2:
+        upright, turned = graph.halves(x)
+        x = _mean(graph, upright, _upside_down(graph, turned, "feature"), "looks")
+    graph.enter("", {})
+    return x, grid
 
 
 def member_prefix(member: int, members: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from mammolens.models.bundle import WEIGHTS, ModelBundle
 from mammolens.models.network import InputContract, Network
 
 
-def of_bundle(bundle: ModelBundle) -> list[Any]:
+def of_bundle(bundle: ModelBundle, size: tuple[int, int] | None = None) -> list[Any]:
     """Build a bundle's networks from its weights file, or from its graph where an ensemble has no such file.
 
     Parameters
     ----------
     bundle : ModelBundle
+    size : tuple of int, optional
+        ``(height, width)`` of their input; default: the bundle's.
 
     Returns
     -------
@@ -36,8 +39,10 @@ def of_bundle(bundle: ModelBundle) -> list[Any]:
     manifest = bundle.manifest
     if manifest.architecture not in VARIANTS or manifest.explanation != "linear":
         raise BundleInvalid("The bundle's architecture is not one that Mammolens builds in Keras.")
+    height, width = size or manifest.looking.size
     if manifest.members == 1:
-        model = _empty(manifest.architecture, manifest.contract, manifest.factor, manifest.offset)
+        contract = replace(manifest.contract, height=height, width=width)
+        model = _empty(manifest.architecture, contract, manifest.factor, manifest.offset)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / WEIGHTS
             path.write_bytes(bundle.read(WEIGHTS))
@@ -46,9 +51,11 @@ def of_bundle(bundle: ModelBundle) -> list[Any]:
             except (OSError, ValueError, KeyError) as error:
                 raise BundleInvalid("The bundle's Keras weights do not fit its architecture.") from error
         return [model]
-    if WEIGHTS in manifest.files:
-        return [of_network(network) for network in weights_file.networks(bundle.read(WEIGHTS), manifest)]
-    return [of_network(network) for network in graph_weights.read(bundle.graph, manifest)]
+    stored = WEIGHTS in manifest.files
+    networks = (
+        weights_file.networks(bundle.read(WEIGHTS), manifest) if stored else graph_weights.read(bundle.graph, manifest)
+    )
+    return [of_network(network.at((height, width))) for network in networks]
 
 
 def of_network(network: Network) -> Any:

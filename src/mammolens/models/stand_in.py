@@ -89,7 +89,7 @@ def _written(manifest: Manifest, weights: bytes) -> bytes:
 
     if manifest.architecture not in VARIANTS or manifest.explanation != "linear":
         raise BundleInvalid("Only a network that Mammolens builds itself can be written anew.")
-    return onnx_graph.write_ensemble(weights_file.networks(weights, manifest), looks=manifest.looks)
+    return onnx_graph.write_ensemble(weights_file.networks(weights, manifest), manifest.looks, manifest.second_size)
 
 
 def _prove(manifest: Manifest, graph: bytes) -> None:

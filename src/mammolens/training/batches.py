@@ -107,7 +107,8 @@ class ImageBatches:
         count = self._config.batch_size
         chosen = self._order(epoch)[position * count : (position + 1) * count]
         random = np.random.default_rng((self._seed, epoch, position))
-        made = batched(np.stack([_varied(self._images[row], self.size(step), random) for row in chosen]))
+        strong = self._config.augmentation == "strong"
+        made = batched(np.stack([_varied(self._images[row], self.size(step), random, strong) for row in chosen]))
         labels = self._labels[chosen]
         targets = labels[:, None] if self._beside is None else np.column_stack([labels, self._beside[chosen]])
         if self._weights is None:
@@ -127,12 +128,14 @@ class ImageBatches:
         return np.asarray(random.permutation(np.concatenate(drawn)), np.int64)
 
 
-def _varied(image: NDArray[np.uint8], size: tuple[int, int], random: np.random.Generator) -> NDArray[np.float32]:
+def _varied(
+    image: NDArray[np.uint8], size: tuple[int, int], random: np.random.Generator, strong: bool
+) -> NDArray[np.float32]:
     """Resize and augment an image (H, W), or each view of a pair (2, H, W) by itself."""
     if image.ndim == 3:
-        return np.stack([_varied(view, size, random) for view in image])
+        return np.stack([_varied(view, size, random, strong) for view in image])
     picture = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    return augment(np.asarray(picture, np.uint8), random)
+    return augment(np.asarray(picture, np.uint8), random, strong=strong)
 
 
 def class_weights(labels: NDArray[np.float32]) -> NDArray[np.float32]:

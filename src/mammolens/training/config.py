@@ -23,7 +23,7 @@ _SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "fi
 _PATHS = (("model", "imagenet"), ("data", "folder"))
 
 _FREE = {
-    "model": ("name", "version", "final", "looks", "imagenet"),
+    "model": ("name", "version", "final", "looks", "second_size", "imagenet"),
     "data": ("folder",),
     "fit": ("checkpoint_steps", "watch_epochs", "seeds", "checkpointing", "workers"),
 }

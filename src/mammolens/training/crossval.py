@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,14 +199,16 @@ def _score(config: TrainingConfig, images: Images, split: Split, *, alone: bool)
     They are those of the mean of its fits' weights; where it stands alone and an
     ensemble is shipped, the mean of its fits' logits, as the ensemble will give it.
     """
-    looks, apart = config.model.looks, alone and config.model.final == "ensemble"
-    path = config.output / split.name / f"logits-{'ensemble-' if apart else ''}looks{looks}.npy"
+    looks, apart = config.model.looking, alone and config.model.final == "ensemble"
+    again = "-{}x{}".format(*looks.second_size) if looks.second_size else ""
+    path = config.output / split.name / f"logits-{'ensemble-' if apart else ''}looks{config.model.looks}{again}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         parts = _parts(config, split)
         groups = [[part] for part in parts] if apart else [parts]
         models = (average(config, group, path.with_name(SCORED)) for group in groups)
-        np.save(path, np.mean([fit.predict(model, images, split.watch, looks=looks) for model in models], axis=0))
+        at = partial(network, config)
+        np.save(path, np.mean([fit.predict(model, images, split.watch, looks, at) for model in models], axis=0))
     logits: NDArray[np.float32] = np.load(path)
     return logits
 

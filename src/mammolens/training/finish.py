@@ -64,6 +64,7 @@ def measured(config: TrainingConfig, run: Run, calibration: Calibration, trainin
             "architecture": config.model.architecture,
             "size": list(config.model.size),
             "looks": config.model.looks,
+            "second_size": list(config.model.looking.second_size or ()) or None,
             "training": training.model_dump(mode="json"),
             "sha256": None,
         },
@@ -170,13 +171,14 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     networks = [_network(config, path) for path in run.weights]
     inputs = cache.prepare(run.table, config.model.size, config.output / "cache")
     images = inputs.images[: len(inputs.rows)]
-    graph = onnx_graph.write_ensemble(networks, looks=config.model.looks)
+    graph = onnx_graph.write_ensemble(networks, config.model.looks, config.model.looking.second_size)
     about = Description(
         name=config.model.name,
         version=config.model.version,
         architecture=config.model.architecture,
         size=config.model.size,
         looks=config.model.looks,
+        second_size=config.model.looking.second_size,
         calibration=calibration,
         operating_points=points,
         default_operating_point=DEFAULT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mammolens.datasets import Case
 from mammolens.evaluation.logistic import logistic_regression
 from mammolens.evaluation.metrics import auc
+from mammolens.models.looks import Looks, Size
 from mammolens.training import stage
 from mammolens.training.batches import ImageBatches, Images, batched
 from mammolens.training.config import TrainingConfig
@@ -50,15 +51,44 @@ class Fit:
 
 
 def predict(
-    model: Any, images: Images, rows: NDArray[np.int64], *, looks: int = 1, batch: int = 32
+    model: Any,
+    images: Images,
+    rows: NDArray[np.int64],
+    looks: Looks | None = None,
+    at: Callable[[Size], Any] | None = None,
+    batch: int = 32,
 ) -> NDArray[np.float32]:
-    """Logits of the images at ``rows``, shape (len(rows),), by one look or two (see `ModelConfig.looks`)."""
+    """Logits of the images at ``rows``.
+
+    Parameters
+    ----------
+    model : keras.Model
+        For pictures as large as the images.
+    images : ndarray of uint8, shape (N, H, W), or PairedImages
+    rows : ndarray of int64, shape (n,)
+    looks : Looks, optional
+        Default: one look.
+    at : callable, optional
+        Builds the configuration's network, without weights, for a height and width; needed where ``looks`` has a
+        second size.
+    batch : int
+        Images that go through the network together.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+    """
+    looks = looks or Looks((images.shape[-2], images.shape[-1]))
+    models = {looks.size: model}
+    for size in looks.sizes[1:]:
+        if at is None:
+            raise TypeError("a second size needs what builds the network for it")
+        models[size] = at(size)
+        models[size].set_weights(model.get_weights())
     parts = [np.zeros(0, np.float32)]
     for start in range(0, len(rows), batch):
-        seen = images[rows[start : start + batch]]
-        answers = [
-            np.asarray(model.predict_on_batch(batched(look)))[:, 0] for look in (seen, seen[..., ::-1, :])[:looks]
-        ]
+        seen = looks.at(images[rows[start : start + batch]])
+        answers = [np.asarray(models[size].predict_on_batch(batched(look)))[:, 0] for size, look in seen]
         parts.append(np.asarray(np.mean(answers, axis=0), np.float32))
     return np.concatenate(parts)
 

@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mammolens.models.looks import Looks
+
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+OptionalSize = tuple[Annotated[int, Field(ge=0, le=4096)], Annotated[int, Field(ge=0, le=4096)]]
 Side = Annotated[int, Field(ge=1, le=4096)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -37,6 +40,9 @@ class ModelConfig:
         Prefixes of the layers that stay as ImageNet left them.
     looks : int
         1, or 2: the picture and the picture upside down, whose features are averaged.
+    second_size : tuple of int
+        ``(height, width)`` at which the finished network looks at a picture as well
+        (`mammolens.models.looks`); (0, 0): at none.
     final : {"refit", "average", "ensemble"}
         How the shipped model comes about: fitted once more on all women; the mean of the
         folds' weights; or the folds' networks side by side in one graph, whose logits
@@ -52,8 +58,14 @@ class ModelConfig:
     version: str = "1"
     frozen: tuple[str, ...] = ()
     looks: Literal[1, 2] = 1
+    second_size: OptionalSize = (0, 0)
     final: Literal["refit", "average", "ensemble"] = "refit"
     views: Literal[1, 2] = 1
+
+    @property
+    def looking(self) -> Looks:
+        """How the finished network looks at a picture."""
+        return Looks(self.size, self.looks == 2, self.second_size if min(self.second_size) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,8 @@ class FitConfig:
         With float16 the loss is scaled.
     checkpointing : bool
         Whether blocks are computed again for their gradient, to save memory.
+    augmentation : {"usual", "strong"}
+        ``strong``: farther rotation, rectangles painted over, noise; see `mammolens.training.augment`.
     loss : {"crossentropy", "focal"}
     focal_gamma : float
         How much less an image counts that is answered right already; 0: not less.
@@ -160,7 +174,7 @@ class FitConfig:
     epochs: Positive
     batch_size: Positive = 16
     low_epochs: Count = 0
-    low_size: tuple[Annotated[int, Field(ge=0, le=4096)], Annotated[int, Field(ge=0, le=4096)]] = (0, 0)
+    low_size: OptionalSize = (0, 0)
     learning_rate: Amount = 2e-4
     warmup: Share = 0.1
     weight_decay: Amount = 0.02
@@ -172,6 +186,7 @@ class FitConfig:
     watch_epochs: Positive = 1
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     checkpointing: bool = False
+    augmentation: Literal["usual", "strong"] = "usual"
     loss: Literal["crossentropy", "focal"] = "crossentropy"
     focal_gamma: Amount = 2.0
     balance: Literal["none", "weights", "sampling"] = "none"
@@ -182,7 +197,7 @@ class FitConfig:
     patch_epochs: Count = 0
     patch_size: Annotated[int, Field(ge=32, le=1024)] = 224
     lesion_epochs: Count = 0
-    lesion_size: tuple[Annotated[int, Field(ge=0, le=4096)], Annotated[int, Field(ge=0, le=4096)]] = (0, 0)
+    lesion_size: OptionalSize = (0, 0)
     lesion_rate: Amount = 3e-4
     side_tasks: tuple[str, ...] = ()
     side_weight: Amount = 0.2
