@@ -17,6 +17,7 @@ from mammolens.inference.engines import open_engine
 from mammolens.models import export, golden, graph_weights, onnx_graph, session, variants, weights_file
 from mammolens.models.bundle import GRAPH, WEIGHTS, ModelBundle, load_bundle
 from mammolens.models.export import Description, ensemble_graph, export_ensemble
+from mammolens.models.looks import resampled
 from mammolens.models.manifest import Calibration, OperatingPoint, Training
 from mammolens.models.network import Network
 
@@ -39,12 +40,24 @@ def answers(graph: bytes, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return session.scores(graph, pictures.astype(np.float32)[..., None])
 
 
-@pytest.mark.parametrize("looks", [1, 2])
+def test_a_second_size_is_the_mean_of_the_network_at_both(networks: list[Network], pictures: np.ndarray) -> None:
+    small = np.rint(resampled(pictures, (48, 36)))
+    both, evidence = answers(onnx_graph.write(networks[0], 2, (48, 36)), pictures)
+    large, own = answers(onnx_graph.write(networks[0], 2), pictures)
+    other, seen = answers(onnx_graph.write(networks[0].at((48, 36)), 2), small)
+    assert np.abs(large - other).max() > 0.01, "both sizes answer alike"
+    # The graph does not round what it resamples to whole grey values.
+    np.testing.assert_allclose(both, (large + other) / 2, atol=5e-3)
+    assert own.shape == evidence.shape == (6, 2, 2)
+    assert seen.shape == (6, 2, 2)
+
+
+@pytest.mark.parametrize(("looks", "second_size"), [(1, None), (2, None), (2, (48, 36))])
 def test_logit_and_evidence_are_the_means_of_the_networks_own(
-    networks: list[Network], pictures: np.ndarray, looks: int
+    networks: list[Network], pictures: np.ndarray, looks: int, second_size: tuple[int, int] | None
 ) -> None:
-    logits, evidence = answers(onnx_graph.write_ensemble(networks, looks), pictures)
-    single = [answers(onnx_graph.write(network, looks), pictures) for network in networks]
+    logits, evidence = answers(onnx_graph.write_ensemble(networks, looks, second_size), pictures)
+    single = [answers(onnx_graph.write(network, looks, second_size), pictures) for network in networks]
     assert np.ptp([each for each, _ in single], axis=0).min() > 1e-3, "the networks answer alike"
     np.testing.assert_allclose(logits, np.mean([each for each, _ in single], axis=0), atol=2e-5)
     np.testing.assert_allclose(evidence, np.mean([each for _, each in single], axis=0), atol=2e-5)
@@ -97,6 +110,7 @@ def bundle(networks: list[Network], tmp_path_factory: pytest.TempPathFactory) ->
         architecture="efficientnet-b0",
         size=SIZE,
         looks=2,
+        second_size=(48, 36),
         calibration=Calibration(slope=0.8, intercept=-0.1, prevalence=0.3),
         operating_points=(OperatingPoint(name="balanced", threshold=0.4, sensitivity=0.5, specificity=0.5),),
         default_operating_point="balanced",

@@ -16,6 +16,7 @@ from mammolens.datasets import DATASETS, Abnormality, Case, CaseTable, Outline  
 from mammolens.imaging.png import encode_png  # noqa: E402
 from mammolens.models import golden  # noqa: E402
 from mammolens.models.bundle import load_bundle  # noqa: E402
+from mammolens.models.looks import Looks  # noqa: E402
 from mammolens.training import crossval, finish, fit, patches  # noqa: E402
 from mammolens.training.config import DataConfig, FitConfig, ModelConfig, TrainingConfig  # noqa: E402
 from mammolens.training.networks import make_model, trunks  # noqa: E402
@@ -55,7 +56,7 @@ def test_two_views_are_fitted_and_either_of_them_is_heard(tmp_path: Path, images
     paired = PairedImages(images, pairs)
     config = configured(tmp_path, {"views": 2})
     model = fit.run(fit.Fit(config, paired, LABELS, SPLIT, tmp_path, 1))
-    logits = fit.predict(model, paired, SPLIT.watch, looks=2)
+    logits = fit.predict(model, paired, SPLIT.watch, Looks(SIZE, upside_down=True))
     wanted = LABELS[SPLIT.watch] > 0
     assert logits[wanted].min() > logits[~wanted].max()
     with (tmp_path / "log.csv").open() as file:
@@ -123,7 +124,7 @@ def test_official_parts_with_every_option_end_in_a_bundle_of_the_seeds(
     monkeypatch.setitem(finishing.TERMS, "t", "made")
     config = configured(
         tmp_path,
-        {"final": "ensemble", "looks": 2},
+        {"final": "ensemble", "looks": 2, "second_size": (48, 32)},
         epochs=3,
         patch_epochs=1,
         patch_size=32,

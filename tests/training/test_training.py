@@ -251,13 +251,33 @@ def test_checkpoint_is_replaced_whole(tmp_path: Path, settings: config.TrainingC
     assert checkpoint.restore(path, model, "d") == checkpoint.Position(4, 0.75, 2)
 
 
-def test_augmentation_keeps_range_shape_and_the_chest_wall_side() -> None:
+@pytest.mark.parametrize("strong", [False, True])
+def test_augmentation_keeps_range_shape_and_the_chest_wall_side(strong: bool) -> None:
     image = np.zeros((96, 72), np.uint8)
     image[:, :30] = 200
     random = np.random.default_rng(0)
     for _ in range(50):
-        varied = augment(image, random)
+        varied = augment(image, random, strong=strong)
         assert varied.shape == image.shape
         assert varied.dtype == np.float32
         assert 0.0 <= varied.min() <= varied.max() <= 255.0
         assert varied[:, :24].mean() > varied[:, -24:].mean()
+
+
+def test_strong_augmentation_paints_rectangles_over() -> None:
+    rows, columns = np.mgrid[:96, :72]
+    image = (90 + 60 * np.sin(rows / 3) * np.cos(columns / 3)).astype(np.uint8)
+
+    def flat(varied: np.ndarray) -> int:
+        """Picture elements in a neighbourhood of one grey value within the breast."""
+        middle = varied[16:80, 12:60]
+        same = (np.abs(np.diff(middle, axis=0))[:, :-1] < 1e-3) & (np.abs(np.diff(middle, axis=1))[:-1] < 1e-3)
+        return int((same & (middle[:-1, :-1] > 1)).sum())
+
+    holes = [
+        [flat(augment(image, np.random.default_rng(seed), strong=strong)) > 25 for seed in range(40)]
+        for strong in (False, True)
+    ]
+    assert not any(holes[0])
+    # No rectangle in a quarter of the pictures, noise over them in three tenths of the rest; some fall outside.
+    assert 8 <= sum(holes[1]) <= 30
