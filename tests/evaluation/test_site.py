@@ -85,3 +85,15 @@ def test_the_new_bundle_has_the_old_weights_and_says_who_calibrated_it(bundle: M
     assert new.evaluation is not None
     assert sum(new.evaluation.scores_malignant) == on.malignant
     assert "Radiology of B. calibrated mammolens-b0" in made.read(CARD).decode()
+
+
+def test_breasts_are_judged_by_the_sites_own_calibration_where_its_cases_suffice(
+    bundle: ModelBundle, tmp_path: Path
+) -> None:
+    few, many = cases(150), cases(400)
+    assert site.fit(few, "labelled", "a site", draws=20).examination is None
+    fitted = site.fit(many, "labelled", "a site", draws=20)
+    assert fitted.examination is not None
+    assert fitted.examination.views == fitted.calibration
+    made = load_bundle(site.write(bundle, many, fitted, tmp_path / "many"))
+    assert made.manifest.examination == fitted.examination

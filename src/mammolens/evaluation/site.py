@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from mammolens.errors import EvaluationError
 from mammolens.evaluation import figures
 from mammolens.evaluation.calibration import METHODS, Choice, apply, choose, cross_fitted, grouped_folds
 from mammolens.evaluation.curve import Curve
+from mammolens.evaluation.examination import section_of
 from mammolens.evaluation.figures import Sample, recalibration
 from mammolens.evaluation.operating import DEFAULT, corners, operating_points
 from mammolens.evaluation.record import record
 from mammolens.evaluation.resampling import DRAWS, Estimate, Figures, estimates
 from mammolens.evaluation.scores import Scores
 from mammolens.models.bundle import CARD, ModelBundle
-from mammolens.models.manifest import CalibratedOn, Calibration, Manifest, Metric, OperatingPoint
+from mammolens.models.manifest import CalibratedOn, Calibration, Examination, Manifest, Metric, OperatingPoint
 from mammolens.models.writing import write_bundle
 
 LEAST_WOMEN = 20
@@ -47,6 +48,8 @@ class Fitted:
     error_before, error_after : Estimate or None
         Calibration error of the bundle as it was (None: it was not calibrated), and of the new calibration, judged
         across folds.
+    examination : Examination or None
+        What breasts and examinations are judged by, fitted to the same cases; None where they are too few for it.
     """
 
     calibration: Calibration
@@ -57,6 +60,7 @@ class Fitted:
     thresholds: dict[str, Estimate]
     error_before: Estimate | None
     error_after: Estimate
+    examination: Examination | None = None
 
 
 def fit(scores: Scores, dataset: str, by: str, *, draws: int = DRAWS, seed: int = 0) -> Fitted:
@@ -106,6 +110,7 @@ def fit(scores: Scores, dataset: str, by: str, *, draws: int = DRAWS, seed: int 
         thresholds=_thresholds(scores, calibration, draws, seed),
         error_before=before,
         error_after=_error(scores, cross_fitted(y, x, folds, choice.method), draws, seed),
+        examination=section_of(replace(scores, folds=folds), calibration, dataset=dataset),
     )
 
 
@@ -196,6 +201,8 @@ def write(bundle: ModelBundle, scores: Scores, fitted: Fitted, out: Path) -> Pat
             ),
             "metrics": (*base.metrics, here),
             "evaluation": evaluation,
+            # Where there are too few cases, the original's rules stay, and answers say that they are not calibrated.
+            "examination": fitted.examination or base.examination,
             "files": hashes,
         }
         return Manifest.model_validate(base.model_copy(update=changes).model_dump(by_alias=True))
