@@ -15,6 +15,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from mammolens.models.efficientnet import features_of, kernels, normalisation
 from mammolens.models.network import Convolution, InputContract, InputScale, Network
 from mammolens.settings import settings
+from support.small import shrink
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 END_LIMIT = 300.0
@@ -44,6 +45,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     settings.cache_clear()
     yield tmp_path / "home"
     settings.cache_clear()
+
+
+@pytest.fixture
+def small_b0(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a network of a few thousand weights in the place of EfficientNet-B0."""
+    shrink(monkeypatch)
 
 
 _GAINS = {"dwconv": 2.8, "se_reduce": 0.3, "se_expand": 0.3, "project_conv": 6.0}

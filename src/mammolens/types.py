@@ -242,6 +242,29 @@ class Timing:
     total: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PairShare:
+    """What a picture adds to its breast's logit in a network of two views, as either view.
+
+    Attributes
+    ----------
+    logits : tuple of float
+        As CC and as MLO. That of the one picture as CC, that of the other as MLO and the network's bias make the
+        breast's logit, uncalibrated.
+    evidence : ndarray of float32, shape (2, h, w)
+        Each position's share of them: their sums.
+    mask : ndarray of uint8, shape (height, width)
+        255 on the breast, on the network's input grid.
+    geometry : CropGeometry
+        Puts the evidence on source pixels.
+    """
+
+    logits: tuple[float, float]
+    evidence: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+    geometry: CropGeometry
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer for one mammogram.
@@ -270,6 +293,8 @@ class Prediction:
         Those of reading and those of answering.
     model : ModelIdentity
     timing : Timing
+    pair : PairShare or None
+        None: the model has no network of two views, or the picture shows no view that it looks at.
     """
 
     probability: float
@@ -284,11 +309,16 @@ class Prediction:
     notices: tuple[Notice, ...]
     model: ModelIdentity
     timing: Timing = field(compare=False)
+    pair: PairShare | None = field(default=None, compare=False)
 
     def without_pixels(self) -> Prediction:
-        """Give the answer with a single pixel for picture and heat map: what thousands of may be kept of."""
+        """Give the answer with a single pixel for picture and heat map: what thousands of may be kept of.
+
+        What it adds to a network of two views stays, with its evidence and a mask of a single pixel.
+        """
         picture = replace(self.mammogram, pixels=np.zeros((1, 1), np.uint8), breast=None)
-        return replace(self, mammogram=picture, heatmap=np.zeros((1, 1), np.float32))
+        pair = None if self.pair is None else replace(self.pair, mask=np.zeros((1, 1), np.uint8))
+        return replace(self, mammogram=picture, heatmap=np.zeros((1, 1), np.float32), pair=pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,11 +334,14 @@ class Score:
         Of ``probability``.
     threshold : float
         Probability from which the label is "malignant".
+    rule : {"pair", "mean-logit", "mean-probability", "max", "noisy-or"}
+        What made it: the network of two views, or a rule of `mammolens.inference.examination.combine`.
     """
 
     probability: float
     logit: float
     threshold: float
+    rule: str
 
     @property
     def label(self) -> str:
@@ -334,12 +367,25 @@ class BreastPrediction:
         All its pictures, CC before MLO before others.
     counted : tuple of bool
         Which of them the score is made of.
+    pair : tuple of int, or None
+        Places in ``views`` of the CC and the MLO picture that the network of two views took; None: it gave no score.
     """
 
     laterality: str | None
     score: Score
     views: tuple[Prediction, ...]
     counted: tuple[bool, ...]
+    pair: tuple[int, int] | None = None
+
+    @property
+    def evidence(self) -> tuple[tuple[Prediction, NDArray[np.float32]], ...]:
+        """The two pictures that the network of two views took, each with its exact evidence, shape (h, w).
+
+        Both maps and the network's bias sum to the breast's logit before calibration. Empty where another rule gave
+        the score; each picture then has its own heat map.
+        """
+        shown = [(self.views[place], view) for view, place in enumerate(self.pair or ())]
+        return tuple((each, each.pair.evidence[view]) for each, view in shown if each.pair is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +419,7 @@ class ExamPrediction:
     missing : tuple of (str, str)
         Laterality and view of each standard view that was not given.
     doubled : tuple of (str, str)
-        Of each view that was given more than once; its pictures were averaged.
+        Of each view that was given more than once; its pictures were averaged, or the network of two views took one.
     notices : tuple of Notice
         Of the examination; each picture has its own beside them.
     model : ModelIdentity

@@ -48,7 +48,7 @@ def test_info_tells_the_manifest(run: Run) -> None:
     told = json.loads(run("models", "info", "--json").stdout)
     # A manifest from before there were choices is told with what they were then.
     then = {"input_scale": "255", "channels": 1, "factor": None, "offset": None, "source": None, "members": 1}
-    then |= {"explanation": "linear", "examination": None}
+    then |= {"explanation": "linear", "examination": None, "pair": None}
     calibration = {"knots": None, "on": None, **manifest["calibration"]}
     now = {"input_scale": str(manifest["input_scale"]), "calibration": calibration}
     assert told == {**then, **manifest, **now}

@@ -17,7 +17,7 @@ from mammolens.inference import Predictor
 Run = Callable[..., Any]
 
 SIZE = {"rows": 640, "columns": 512}
-SCORE = ["probability", "label", "confidence", "threshold"]
+SCORE = ["probability", "label", "confidence", "threshold", "rule"]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mammolens.inference.examination import Combination, Method, Picture, assemble, combine, name
+from mammolens.inference.examination import Combination, Method, PairMethod, Picture, assemble, combine, name
 from mammolens.models.bundle import load_bundle
 from mammolens.models.manifest import Calibration, Examination, Level, OperatingPoint
 
@@ -193,3 +193,99 @@ def test_bundle_without_a_fitting_section_says_that_its_levels_are_not_calibrate
 def test_examination_is_named_by_its_files_in_any_order_and_by_each_once() -> None:
     # printf 'a\nb' | sha256sum
     assert name(["b", "a", "b"]) == name(["a", "b"]) == "7e18f737311b2dc3"
+
+
+# By hand: the pair's logit is cc + mlo + 0.5, and its calibration doubles it and takes 1 off.
+PAIR = PairMethod(0.5, Calibration(slope=2.0, intercept=-1.0, prevalence=0.3), 0.6)
+BOTH = replace(PLAIN, pair=PAIR)
+SHARED = [replace(p, shares=(0.1 * n, -0.2 * n)) for n, p in enumerate(FOUR, 1)]
+
+
+def test_network_of_two_views_scores_a_breast_by_the_share_of_each_picture_as_the_view_that_it_is() -> None:
+    found = assemble(SHARED, BOTH)
+    right, left = found.breasts
+    assert right.score.logit == pytest.approx(2 * (0.1 - 0.4 + 0.5) - 1)
+    assert left.score.logit == pytest.approx(2 * (0.3 - 0.8 + 0.5) - 1)
+    assert (right.pair, right.counted, right.score.rule, right.score.threshold) == ((0, 1), (0, 1), "pair", 0.6)
+    assert (found.score.probability, found.score.rule) == (right.score.probability, "max")
+    assert found.notices == ()
+
+
+def test_breast_that_lacks_a_view_is_scored_by_the_rule_and_that_is_said() -> None:
+    found = assemble(SHARED[:3], BOTH)
+    assert [breast.score.rule for breast in found.breasts] == ["pair", "mean-logit"]
+    assert found.breasts[1].score.probability == pytest.approx(0.3)
+    assert found.breasts[1].pair is None
+    codes = [notice.code for notice in found.notices]
+    assert codes == ["view-missing", "single-views"]
+    assert "breast L" in found.notices[1].message
+    # The worse breast is the right one here, and its threshold goes with it.
+    assert (found.score.logit, found.score.threshold) == (found.breasts[0].score.logit, 0.6)
+    lone = assemble([SHARED[2]], BOTH)
+    assert lone.score == assemble([FOUR[2]], PLAIN).score
+    assert "single-views" in [notice.code for notice in lone.notices]
+
+
+def test_of_doubled_views_the_network_takes_one_whatever_their_order() -> None:
+    twice = [replace(p, sha256=f"{n:064x}") for n, p in enumerate([*SHARED, SHARED[2]])]
+    twice[4] = replace(twice[4], shares=(9.0, 9.0))
+    for order in itertools.permutations(range(5)):
+        found = assemble([twice[i] for i in order], BOTH)
+        assert found.breasts[1].score == assemble(SHARED, BOTH).breasts[1].score
+        assert [order[i] for i in found.breasts[1].counted] == [2, 3]
+    assert found.doubled == (("L", "CC"),)
+    assert [n.message for n in found.notices if n.code == "view-doubled"] == [
+        "Given more than once, of which the network of two views took one: L CC."
+    ]
+
+
+@pytest.mark.parametrize("modifier", ["spot compression", "magnification"])
+def test_partial_view_is_no_view_for_the_network(modifier: str) -> None:
+    partial = replace(SHARED[3], view_modifiers=(modifier,))
+    found = assemble([*SHARED[:3], partial], BOTH)
+    assert found.breasts[1].pair is None
+    assert found.breasts[1].score == assemble(SHARED[:3], BOTH).breasts[1].score
+
+
+def test_network_that_was_calibrated_beside_another_calibration_counts_as_not_calibrated() -> None:
+    from mammolens.models.manifest import Manifest, Metric, Pair, PairGolden, Preprocessing, Training
+    from support.pairs import CALIBRATION, POINT
+
+    pair = Pair(
+        architecture="efficientnet-b0",
+        preprocessing=Preprocessing(version=1, height=64, width=48),
+        bias=0.5,
+        evidence_scale=1.0,
+        views=VIEWS,
+        breast={"calibration": CALIBRATION, "operating_points": (POINT,), "default_operating_point": "balanced"},
+        training=Training(dataset="t", images=2, women=1, terms="made", configuration_sha256="0"),
+        metrics=(Metric(name="AUC", level="breast", value=0.8, low=0.7, high=0.9, protocol="by hand"),),
+        protocol="by hand",
+        golden=(PairGolden(seed=1, input_sha256="0" * 64, cc=0.0, mlo=0.0),),
+        licence="made",
+    )
+    base: Manifest = load_bundle().manifest
+    manifest = base.model_copy(update={"calibration": VIEWS, "examination": measured(None), "pair": pair})
+    found = assemble(SHARED, Method.of(manifest))
+    # CALIBRATION, by hand: half the logit less a quarter.
+    assert found.breasts[0].score.logit == pytest.approx(0.5 * (0.1 - 0.4 + 0.5) - 0.25)
+    assert found.breasts[0].score.threshold == POINT.threshold
+    assert [notice.code for notice in found.notices] == ["calibrated-per-breast"]
+
+    at_a_site = manifest.model_copy(update={"calibration": VIEWS.model_copy(update={"slope": 1.5})})
+    found = assemble(SHARED, Method.of(at_a_site))
+    assert found.breasts[0].score.logit == pytest.approx(0.1 - 0.4 + 0.5)
+    assert found.breasts[0].score.threshold == manifest.threshold
+    assert [notice.code for notice in found.notices] == ["uncalibrated-examination"]
+
+    woman = Level(
+        rule="noisy-or",
+        calibration=Calibration(slope=0.5, intercept=0.25, prevalence=0.1),
+        operating_points=(POINT,),
+        default_operating_point="balanced",
+    )
+    manifest = manifest.model_copy(update={"pair": pair.model_copy(update={"woman": woman})})
+    found = assemble(SHARED, Method.of(manifest))
+    either = combine("noisy-or", [breast.score.logit for breast in found.breasts])
+    assert found.score.logit == pytest.approx(0.5 * either + 0.25)
+    assert (found.score.rule, found.notices) == ("noisy-or", ())

@@ -84,4 +84,24 @@ def golden_checks(bundle: ModelBundle, engine: Engine) -> list[Check]:
         name = f"golden logit {recorded.seed} ({engine.name})"
         # A difference that is no number must fail.
         checks.append(Check(name, difference <= LOGIT_TOLERANCE, f"differs by {difference:.1e}"))
+    return checks + _golden_checks_of_pair(bundle)
+
+
+def _golden_checks_of_pair(bundle: ModelBundle) -> list[Check]:
+    """Repeat the golden inputs of the network of two views: its shares as either view."""
+    from mammolens.inference.pair import PairEngine
+    from mammolens.models import golden
+
+    if (section := bundle.manifest.pair) is None:
+        return []
+    engine, checks = PairEngine(bundle), []
+    for recorded in section.golden:
+        made = golden.model_input(recorded.seed, section.size)
+        same = golden.digest(made) == recorded.input_sha256
+        found = engine.share(made).logits
+        # A difference that is no number must fail.
+        differences = [abs(share - was) for share, was in zip(found, (recorded.cc, recorded.mlo), strict=True)]
+        close = all(difference <= LOGIT_TOLERANCE for difference in differences)
+        detail = f"differ by {max(differences):.1e}" if same else "preprocessing gives other bytes than recorded"
+        checks.append(Check(f"two views, golden shares {recorded.seed}", same and close, detail))
     return checks

@@ -76,7 +76,7 @@ def _description(bundle: ModelBundle) -> list[tuple[str, str]]:
         lines.append(("trained on", f"{training.dataset}: {training.images} images of {training.women} women"))
         lines.append(("terms of data", training.terms))
     lines.append(("licence", manifest.licence))
-    return [*lines, *_origin(manifest), *_measured(manifest), *_files(manifest)]
+    return [*lines, *_origin(manifest), *_measured(manifest), *_two_views(manifest), *_files(manifest)]
 
 
 def _origin(manifest: Manifest) -> list[tuple[str, str]]:
@@ -115,6 +115,24 @@ def _measured(manifest: Manifest) -> list[tuple[str, str]]:
     for metric in manifest.metrics:
         interval = f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
         lines.append(("measured", f"{metric.name} per {metric.level} {interval}, {metric.protocol}"))
+    return lines
+
+
+def _two_views(manifest: Manifest) -> list[tuple[str, str]]:
+    """Lines on the network of two views."""
+    pair = manifest.pair
+    if pair is None:
+        return []
+    height, width = pair.size
+    members = f", {pair.members} networks averaged" if pair.members > 1 else ""
+    lines = [
+        ("two views", f"{pair.architecture}, {pair.trunk} trunk{members}, input {height} x {width} pixels"),
+        ("", f"trained on {pair.training.dataset}: {pair.training.images} images of {pair.training.women} women"),
+        ("", f"calibration {pair.breast.calibration.method}, threshold {pair.breast.threshold:.4f} of a breast"),
+    ]
+    for metric in pair.metrics:
+        interval = f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+        lines.append(("", f"{metric.name} per {metric.level} {interval}, {metric.protocol}"))
     return lines
 
 

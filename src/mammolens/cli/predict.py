@@ -151,8 +151,6 @@ def _misused(name: str, problem: str) -> typer.BadParameter:
 
 def _run(predictor: Predictor, options: ReadOptions, job: Job) -> int:
     """Answer for every input; the number of refusals."""
-    from mammolens.settings import settings
-
     refusals = 0
     stems = records.Stems(() if job.out is None else job.inputs)
     with ExitStack() as stack:
@@ -166,7 +164,7 @@ def _run(predictor: Predictor, options: ReadOptions, job: Job) -> int:
         answered: list[tuple[Path, Prediction, Origin]] = []
         for path, found in zip(job.inputs, results, strict=True):
             result = _told(found, job.told.get(Path(os.path.abspath(path))))
-            record = _record(path, result, job.out, stems, settings().max_file_bytes)
+            record = _record(predictor, path, result, job.out, stems)
             refusals += record["status"] != "ok"
             if stream is not None:
                 _write(stream, records.line(record))
@@ -186,13 +184,16 @@ def _run(predictor: Predictor, options: ReadOptions, job: Job) -> int:
 
 
 def _record(
-    path: Path, result: Prediction | MammolensError, out: Path | None, stems: records.Stems, most_bytes: int
+    predictor: Predictor, path: Path, result: Prediction | MammolensError, out: Path | None, stems: records.Stems
 ) -> records.Record:
     """Make the record of a result; whatever fails here is a failure of this file, not of the run."""
+    from mammolens.settings import settings
+
+    most_bytes = settings().max_file_bytes
     try:
         if isinstance(result, MammolensError):
             raise result
-        artifacts = {} if out is None else _artifacts(result, out, stems.take(path, result.mammogram.sha256))
+        artifacts = {} if out is None else _artifacts(predictor, result, out, stems.take(path, result.mammogram.sha256))
         record = records.answered(path, result, artifacts)
         records.line(record)
         return record
@@ -222,10 +223,12 @@ def _examinations(predictor: Predictor, answered: list[tuple[Path, Prediction, O
             yield records.examined(exam, paths)
 
 
-def _artifacts(prediction: Prediction, out: Path, stem: str) -> dict[str, str]:
+def _artifacts(predictor: Predictor, prediction: Prediction, out: Path, stem: str) -> dict[str, str]:
     from mammolens.explain.overlay import write_artifacts
 
-    return write_artifacts(prediction, out, stem)
+    written = write_artifacts(prediction, out, stem)
+    paired = None if prediction.pair is None else predictor.paired(prediction)
+    return written if paired is None else written | write_artifacts(paired, out, stem, "pair")
 
 
 def _prepare(out: Path | None) -> None:

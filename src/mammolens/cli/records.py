@@ -109,6 +109,7 @@ def _score(score: Score) -> Record:
         "label": score.label,
         "confidence": score.confidence,
         "threshold": score.threshold,
+        "rule": score.rule,
     }
 
 

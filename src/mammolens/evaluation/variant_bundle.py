@@ -11,7 +11,7 @@ import numpy as np
 
 from mammolens.evaluation.differences import Differences, Limits
 from mammolens.models import golden, session
-from mammolens.models.bundle import CARD, GRAPH, ModelBundle
+from mammolens.models.bundle import CARD, GRAPH, PAIR, ModelBundle
 from mammolens.models.contract import to_input
 from mammolens.models.manifest import Evaluation, Manifest, Metric
 from mammolens.models.writing import write_bundle
@@ -102,6 +102,8 @@ def install(bundle: ModelBundle, graph: bytes, outcome: Outcome, limits: Limits,
 
     def fill(place: Path) -> None:
         (place / GRAPH).write_bytes(graph)
+        if bundle.pair is not None:
+            (place / PAIR).write_bytes(bundle.pair)
         (place / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         card = bundle.read(CARD).decode("utf-8").rstrip()
         (place / CARD).write_text(f"{card}\n\n{_section(bundle, outcome, dataset)}", encoding="utf-8")

@@ -282,7 +282,7 @@ def _scaled(box: tuple[int, int, int, int], fx: float, fy: float) -> tuple[int, 
     return x0, y0, max(math.ceil(box[2] / fx), x0 + 1), max(math.ceil(box[3] / fy), y0 + 1)
 
 
-def write_artifacts(prediction: Prediction, folder: Path, stem: str) -> dict[str, str]:
+def write_artifacts(prediction: Prediction, folder: Path, stem: str, kind: str = "") -> dict[str, str]:
     """Write the overlay and the bare heat map.
 
     Parameters
@@ -292,6 +292,9 @@ def write_artifacts(prediction: Prediction, folder: Path, stem: str) -> dict[str
         Made where it is missing. Nothing is written outside it.
     stem : str
         What the files' names begin with; see `mammolens.explain.files.safe_stem`.
+    kind : str
+        Tells maps of another network apart: with ``pair``, the keys below are ``pair_overlay`` and so on and the names
+        ``<stem>.pair-overlay.png`` and so on.
 
     Returns
     -------
@@ -308,13 +311,14 @@ def write_artifacts(prediction: Prediction, folder: Path, stem: str) -> dict[str
         If a file can't be written. Each file appears whole or not at all.
     """
     heat, place, shape = _heat(prediction, LONGEST)
-    name = safe_stem(stem)
+    name = f"{safe_stem(stem)}.{kind}-" if kind else f"{safe_stem(stem)}."
     # Beside one another: what takes the time, compressing and writing, needs no interpreter.
     with ThreadPoolExecutor(1) as beside:
         bare = beside.submit(_write_heat, heat, place, shape, folder, name)
         canvas = _drawn(prediction, heat, place, "inferno", LONGEST, REGION_THRESHOLD, True)
-        shown = write_file(folder, f"{name}.overlay.png", encode_png(canvas, level=1))
-        return {"overlay": str(shown), **bare.result()}
+        shown = write_file(folder, f"{name}overlay.png", encode_png(canvas, level=1))
+        found = {"overlay": str(shown), **bare.result()}
+    return {f"{kind}_{what}": path for what, path in found.items()} if kind else found
 
 
 def _write_heat(
@@ -328,6 +332,6 @@ def _write_heat(
     head = io.BytesIO()
     # Not np.save, which would copy the array once more.
     np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
-    picture = write_file(folder, f"{name}.heatmap.png", encode_png(grey, level=1))
-    numbers = write_file(folder, f"{name}.heatmap.npy", head.getvalue(), array.data.cast("B"))
+    picture = write_file(folder, f"{name}heatmap.png", encode_png(grey, level=1))
+    numbers = write_file(folder, f"{name}heatmap.npy", head.getvalue(), array.data.cast("B"))
     return {"heatmap": str(picture), "heatmap_array": str(numbers)}

@@ -6,6 +6,10 @@ ask `assemble`, which takes logits and gives logits. No picture is looked at aga
 ::
 
     pictures ─▶ views: doubled ones averaged ─▶ breast: the bundle's rule, calibrated ─▶ examination: likewise
+         └─────▶ one CC and one MLO: the bundle's network of two views ─▶─┘
+
+Where the bundle has a network of two views, it scores each breast of which both were given, and the rule the others.
+It was measured on one picture of each view, so it takes the first: the order is that of the answer, not of the inputs.
 
 Which pictures count is the same for every model. CC and MLO do, implant-displaced ones too: they show the whole
 breast in the projections that the rule was measured on (the data's implant views are among its doubled views,
@@ -21,36 +25,48 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mammolens.models.manifest import Calibration, Examination, Manifest, Rule
+from mammolens.inference.method import (
+    DEFAULT_RULE,
+    PAIR,
+    PER_BREAST,
+    UNCALIBRATED,
+    Combination,
+    Method,
+    PairMethod,
+    combine,
+)
 from mammolens.types import Notice, Score
+
+__all__ = [
+    "DEFAULT_RULE",
+    "PAIR",
+    "PER_BREAST",
+    "SIDES",
+    "STANDARD",
+    "UNCALIBRATED",
+    "WHOLE",
+    "AssembledBreast",
+    "Assembly",
+    "Combination",
+    "Method",
+    "PairMethod",
+    "Picture",
+    "assemble",
+    "combine",
+    "is_standard",
+    "name",
+    "view_logits",
+]
 
 STANDARD = ("CC", "MLO")
 """Views that are expected of each breast."""
 
 SIDES = ("R", "L")
 
-DEFAULT_RULE: Rule = "mean-logit"
-"""From views to a breast where the model brings no rule: what the breast's AUC in every manifest is measured by."""
-
 WHOLE = frozenset({"implant displaced", "nipple in profile"})
 """View modifiers with which a picture still shows the whole breast in a standard projection."""
 
-_LARGEST = 500.0
-
 _ORDER = {view: place for place, view in enumerate(STANDARD)}
-
-UNCALIBRATED, PER_BREAST = "uncalibrated-examination", "calibrated-per-breast"
-"""Codes of what has to be said of the scores: nobody calibrated them, or only those of breasts."""
-
-_UNCALIBRATED = Notice(
-    "uncalibrated-examination",
-    "The model was calibrated for single pictures at most: the scores of breast and examination rank, but are no share "
-    "of cancers, and the threshold beside them is that of a picture.",
-)
-_PER_BREAST = Notice(
-    "calibrated-per-breast",
-    "The examination's score and threshold are those of its most suspicious breast; they were calibrated for a breast.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,8 @@ class Picture:
         As reported for the picture (`mammolens.types.Prediction.logit`).
     sha256 : str
         Of the file; equal ones are one picture. Empty: not known.
+    shares : tuple of float, or None
+        What it adds to a breast's logit in the network of two views, as CC and as MLO.
     """
 
     laterality: str | None
@@ -73,75 +91,24 @@ class Picture:
     view_modifiers: tuple[str, ...]
     logit: float
     sha256: str = ""
+    shares: tuple[float, float] | None = None
 
     @property
     def standard(self) -> bool:
-        """Whether it counts beside others: a whole breast, in CC or MLO, or in a view that nothing tells."""
-        return (self.view is None or self.view in STANDARD) and WHOLE.issuperset(self.view_modifiers)
-
-
-@dataclass(frozen=True, slots=True)
-class Combination:
-    """How scores become one at a level: the rule, and the calibration and threshold of what it gives."""
-
-    rule: Rule
-    calibration: Calibration | None
-    threshold: float
-
-    def score(self, logits: Sequence[float]) -> Score:
-        """Put logits together."""
-        logit = combine(self.rule, logits)
-        if self.calibration is not None:
-            logit = float(self.calibration.logits(logit))
-        return Score(_sigmoid(logit), logit, self.threshold)
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What a model brings for breasts and examinations.
-
-    Attributes
-    ----------
-    breast, examination : Combination
-    notices : tuple of Notice
-        What has to be said of their scores.
-    """
-
-    breast: Combination
-    examination: Combination
-    notices: tuple[Notice, ...] = ()
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Method:
-        """Take the method from a manifest."""
-        section = manifest.examination
-        if section is None or section.views != manifest.calibration:
-            return cls.unmeasured(manifest.threshold)
-        return cls._measured(section)
-
-    @classmethod
-    def unmeasured(cls, threshold: float) -> Method:
-        """Give the method of a model that brings none; the threshold is that of its pictures."""
-        breast = Combination(DEFAULT_RULE, None, threshold)
-        return cls(breast, Combination("max", None, threshold), (_UNCALIBRATED,))
-
-    @classmethod
-    def _measured(cls, section: Examination) -> Method:
-        breast = Combination(section.breast.rule, section.breast.calibration, section.breast.threshold)
-        if (woman := section.woman) is None:
-            return cls(breast, Combination("max", None, breast.threshold), (_PER_BREAST,))
-        return cls(breast, Combination(woman.rule, woman.calibration, woman.threshold))
+        """Whether it counts beside others."""
+        return is_standard(self.view, self.view_modifiers)
 
 
 @dataclass(frozen=True, slots=True)
 class AssembledBreast:
-    """A breast: its side, its score, and the places of its pictures, those that count and all."""
+    """A breast: its side, its score, and the places of its pictures: those that count, all, and the pair's two."""
 
     laterality: str | None
     score: Score
     counted: tuple[int, ...]
     pictures: tuple[int, ...]
     doubled: tuple[str, ...]
+    pair: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,34 +122,9 @@ class Assembly:
     notices: tuple[Notice, ...] = field(default=())
 
 
-def combine(rule: Rule, logits: Sequence[float]) -> float:
-    """Make one logit of several.
-
-    Parameters
-    ----------
-    rule : {"mean-logit", "mean-probability", "max", "noisy-or"}
-        Mean of the logits (the geometric mean of the odds); logit of the mean probability; the highest; logit of
-        ``1 - ∏ (1 - p)``, the probability that at least one is right if they were independent (J. Pearl,
-        "Probabilistic Reasoning in Intelligent Systems", 1988, section 4.3).
-    logits : sequence of float
-        At least one; their order makes no difference.
-
-    Returns
-    -------
-    float
-    """
-    if rule == "max":
-        return max(logits)
-    if rule == "mean-logit":
-        return math.fsum(logits) / len(logits)
-    # Beyond these, exp leaves the range of a double; no probability differs from 0 or 1 there.
-    logits = [min(max(logit, -_LARGEST), _LARGEST) for logit in logits]
-    if rule == "noisy-or":
-        none = math.fsum(-_softplus(logit) for logit in logits)
-        return math.log(-math.expm1(none)) - none
-    mean = math.fsum(_sigmoid(logit) for logit in logits)
-    rest = math.fsum(_sigmoid(-logit) for logit in logits)
-    return math.log(mean) - math.log(rest)
+def is_standard(view: str | None, modifiers: Sequence[str]) -> bool:
+    """Whether a view counts beside others: a whole breast, in CC or MLO, or in a view that nothing tells."""
+    return (view is None or view in STANDARD) and WHOLE.issuperset(modifiers)
 
 
 def assemble(pictures: Sequence[Picture], method: Method) -> Assembly:
@@ -201,8 +143,12 @@ def assemble(pictures: Sequence[Picture], method: Method) -> Assembly:
         Breasts right, left, then those of unknown side, each of these of one picture.
     """
     once, repeated = _once(pictures)
-    breasts = tuple(_breast(places, pictures, method.breast) for places in _by_breast(once, pictures))
-    score = method.examination.score([breast.score.logit for breast in breasts])
+    breasts = tuple(_breast(places, pictures, method) for places in _by_breast(once, pictures))
+    scores = [breast.score for breast in breasts]
+    if method.pair is not None and any(breast.pair for breast in breasts):
+        score = method.pair.score_examination(scores)
+    else:
+        score = method.examination.score([breast.logit for breast in scores])
     known = {(b.laterality, pictures[i].view) for b in breasts for i in b.pictures if pictures[i].standard}
     alone = all(breast.laterality is None for breast in breasts)
     expected = () if alone else tuple((side, view) for side in SIDES for view in STANDARD)
@@ -211,7 +157,7 @@ def assemble(pictures: Sequence[Picture], method: Method) -> Assembly:
     seen = (
         *_notices_of_views(pictures, breasts, missing, doubled),
         *([_REPEATED] if repeated else []),
-        *method.notices,
+        *_notices_of_rules(breasts, method),
     )
     return Assembly(score, breasts, missing, doubled, seen)
 
@@ -287,11 +233,28 @@ def _views(
     return ordered, counted, views
 
 
-def _breast(places: list[int], pictures: Sequence[Picture], combination: Combination) -> AssembledBreast:
+def _breast(places: list[int], pictures: Sequence[Picture], method: Method) -> AssembledBreast:
     ordered, counted, views = _views(places, pictures)
-    score = combination.score(view_logits([pictures[place] for place in places]))
+    side = pictures[ordered[0]].laterality
     doubled = tuple(view for (view, _), logits in views.items() if view and len(logits) > 1)
-    return AssembledBreast(pictures[ordered[0]].laterality, score, tuple(counted), tuple(ordered), doubled)
+    if method.pair is not None and (both := _pair(ordered, pictures)) is not None:
+        pair, (cc, mlo) = both
+        return AssembledBreast(side, method.pair.score(cc, mlo), pair, tuple(ordered), doubled, pair)
+    score = method.breast.score(view_logits([pictures[place] for place in places]))
+    return AssembledBreast(side, score, tuple(counted), tuple(ordered), doubled)
+
+
+def _pair(ordered: Sequence[int], pictures: Sequence[Picture]) -> tuple[tuple[int, int], tuple[float, float]] | None:
+    """First CC and first MLO picture of a breast, and what each adds as such; None where one is missing."""
+    places, shares = [], []
+    for index, view in enumerate(STANDARD):
+        for place in ordered:
+            picture = pictures[place]
+            if picture.standard and picture.view == view and picture.shares is not None:
+                places.append(place)
+                shares.append(picture.shares[index])
+                break
+    return ((places[0], places[1]), (shares[0], shares[1])) if len(places) == len(STANDARD) else None
 
 
 def _rank(picture: Picture) -> tuple[object, ...]:
@@ -310,8 +273,12 @@ def _notices_of_views(
     notices = []
     if missing:
         notices.append(Notice("view-missing", f"Not given: {_listed(missing)}. The score rests on the other views."))
-    if doubled:
-        notices.append(Notice("view-doubled", f"Given more than once and averaged: {_listed(doubled)}."))
+    paired = {breast.laterality for breast in breasts if breast.pair}
+    if averaged := [place for place in doubled if place[0] not in paired]:
+        notices.append(Notice("view-doubled", f"Given more than once and averaged: {_listed(averaged)}."))
+    if chosen := [place for place in doubled if place[0] in paired]:
+        message = f"Given more than once, of which the network of two views took one: {_listed(chosen)}."
+        notices.append(Notice("view-doubled", message))
     left_out = [pictures[place] for b in breasts for place in b.pictures if place not in b.counted]
     if left_out:
         names = ", ".join(dict.fromkeys(_name(picture) for picture in left_out))
@@ -330,18 +297,31 @@ def _notices_of_views(
     return notices
 
 
+def _notices_of_rules(breasts: Sequence[AssembledBreast], method: Method) -> list[Notice]:
+    """Say what has to be said of the scores, and which breasts the network of two views could not score."""
+    pair = method.pair
+    if pair is None:
+        return list(method.notices)
+    single = [breast for breast in breasts if not breast.pair]
+    if len(single) == len(breasts):
+        notices = list(method.notices)
+    else:
+        # That the examination is what its worst breast is, the network of two views says for itself.
+        of_rule = [notice for notice in method.notices if single and notice.code != PER_BREAST]
+        notices = list(dict.fromkeys((*pair.notices, *of_rule)))
+    if single:
+        names = ", ".join(dict.fromkeys(breast.laterality or "of unknown side" for breast in single))
+        message = (
+            "The network of two views needs a CC and an MLO view of a breast; scored by the rule for single pictures: "
+            f"breast {names}."
+        )
+        notices.insert(0, Notice("single-views", message))
+    return notices
+
+
 def _listed(places: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{side} {view}" for side, view in places)
 
 
 def _name(picture: Picture) -> str:
     return " ".join(part for part in (picture.laterality, picture.view, *picture.view_modifiers) if part)
-
-
-def _sigmoid(logit: float) -> float:
-    return 1.0 / (1.0 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1.0 + math.exp(logit))
-
-
-def _softplus(logit: float) -> float:
-    """``log (1 + exp x)``, which is ``-log (1 - p)``."""
-    return max(logit, 0.0) + math.log1p(math.exp(-abs(logit)))

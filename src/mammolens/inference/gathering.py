@@ -111,8 +111,15 @@ def exam_of(
 
 def picture_of(prediction: Prediction) -> Picture:
     """Take from an answer what its examination needs."""
-    mammogram = prediction.mammogram
-    return Picture(mammogram.laterality, mammogram.view, mammogram.view_modifiers, prediction.logit, mammogram.sha256)
+    mammogram, pair = prediction.mammogram, prediction.pair
+    return Picture(
+        mammogram.laterality,
+        mammogram.view,
+        mammogram.view_modifiers,
+        prediction.logit,
+        mammogram.sha256,
+        None if pair is None else pair.logits,
+    )
 
 
 def _breasts(assembly: Assembly, predictions: Sequence[Prediction]) -> tuple[BreastPrediction, ...]:
@@ -122,6 +129,7 @@ def _breasts(assembly: Assembly, predictions: Sequence[Prediction]) -> tuple[Bre
             score=breast.score,
             views=tuple(predictions[place] for place in breast.pictures),
             counted=tuple(place in breast.counted for place in breast.pictures),
+            pair=breast.pair and (breast.pictures.index(breast.pair[0]), breast.pictures.index(breast.pair[1])),
         )
         for breast in assembly.breasts
     )

@@ -23,18 +23,20 @@ from mammolens.errors import (
     SeveralExaminations,
 )
 from mammolens.explain.gradcam import heatmap
+from mammolens.explain.pair import as_paired
 from mammolens.explain.regions import find_regions
 from mammolens.imaging import preprocess
 from mammolens.imaging.options import ReadOptions
 from mammolens.imaging.sandbox import DecodePool, default_pool
 from mammolens.inference.engines import Engine
 from mammolens.inference.engines.opening import open_equal
-from mammolens.inference.examination import Method
+from mammolens.inference.examination import Method, is_standard
 from mammolens.inference.gathering import exam_of, gather, origin_of
 from mammolens.inference.grouping import Origin
+from mammolens.inference.pair import PairEngine
 from mammolens.models.bundle import ModelBundle, load_bundle
 from mammolens.models.importing import cache
-from mammolens.types import ExamPrediction, Mammogram, Notice, Prediction, RefusedView, Timing
+from mammolens.types import ExamPrediction, Mammogram, ModelInput, Notice, PairShare, Prediction, RefusedView, Timing
 
 Source = str | Path | bytes | NDArray[Any] | Mammogram
 """What can be predicted: a file's path, its bytes, grey values (H, W), or a mammogram."""
@@ -60,6 +62,8 @@ class Predictor:
         Decodes files in bounded child processes; the process-wide pool unless given.
     notices : tuple of Notice
         Go with every answer, after the bundle's own.
+    threads : int
+        Of the network of two views, where the bundle has one; 0 takes one per core.
 
     Examples
     --------
@@ -74,6 +78,7 @@ class Predictor:
         engine: Engine,
         pool: DecodePool | None = None,
         notices: tuple[Notice, ...] = (),
+        threads: int = 0,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
@@ -81,6 +86,9 @@ class Predictor:
         self._pool = pool
         manifest = bundle.manifest
         self.size = (manifest.preprocessing.height, manifest.preprocessing.width)
+        self._pair = None if manifest.pair is None else PairEngine(bundle, threads)
+        sizes = [self.size, *([] if self._pair is None else [self._pair.size])]
+        self._least = (max(height for height, _ in sizes), max(width for _, width in sizes))
 
     @classmethod
     def from_bundle(
@@ -126,7 +134,7 @@ class Predictor:
         """
         bundle = load_bundle(cache.place_of(name_or_path), stand_in=True)
         opened = open_equal(engine, bundle, threads, pictures)
-        return cls(bundle, opened.engine, pool, opened.notices)
+        return cls(bundle, opened.engine, pool, opened.notices, threads)
 
     def predict(self, source: Source, options: ReadOptions | None = None) -> Prediction:
         """Answer for one mammogram.
@@ -155,6 +163,7 @@ class Predictor:
         made = preprocess.prepare(mammogram, self.size)
         prepared = time.perf_counter()
         raw = self.engine.run(made.image[None])[0]
+        pair = self._share(mammogram, made)
         inferred = time.perf_counter()
         manifest = self.bundle.manifest
         logit = manifest.calibrated(raw.logit)
@@ -182,6 +191,7 @@ class Predictor:
                 explain=1e3 * (ended - inferred),
                 total=1e3 * (ended - began),
             ),
+            pair=pair,
         )
 
     def predict_many(
@@ -303,6 +313,11 @@ class Predictor:
         """Find out where an answered picture comes from; see `mammolens.inference.gathering.origin_of`."""
         return origin_of(source, prediction, self._decoders, options or ReadOptions())
 
+    def paired(self, prediction: Prediction) -> Prediction | None:
+        """Give an answer with what the network of two views rests on; see `mammolens.explain.pair.as_paired`."""
+        section = self.bundle.manifest.pair
+        return None if section is None else as_paired(prediction, section.evidence_scale)
+
     @property
     def method(self) -> Method:
         """How this model's answers for pictures become those for breasts and examinations."""
@@ -326,6 +341,14 @@ class Predictor:
             failure.__cause__ = error
             return failure
 
+    def _share(self, mammogram: Mammogram, made: ModelInput) -> PairShare | None:
+        """Ask the network of two views, of a picture that is or may turn out to be a view that it looks at."""
+        if self._pair is None or not is_standard(mammogram.view, mammogram.view_modifiers):
+            return None
+        return self._pair.share(
+            made if self._pair.size == self.size else preprocess.prepare(mammogram, self._pair.size)
+        )
+
     def _read(self, source: Source, options: ReadOptions | None) -> Mammogram:
         if isinstance(source, Mammogram):
             return source
@@ -333,8 +356,8 @@ class Predictor:
             # It brings the decoders along, which else only the decoding processes need.
             from mammolens.imaging.reading import mammogram_from_array
 
-            return mammogram_from_array(source, min_size=self.size)
-        wanted = (options or ReadOptions()).for_model(self.size)
+            return mammogram_from_array(source, min_size=self._least)
+        wanted = (options or ReadOptions()).for_model(self._least)
         return self._decoders.read(Path(source) if isinstance(source, str) else source, wanted)
 
     def _notices(self, mammogram: Mammogram) -> tuple[Notice, ...]:

@@ -31,6 +31,9 @@ DEFAULT = "mammolens-b0"
 
 MANIFEST, GRAPH, WEIGHTS, CARD = "manifest.json", "model.onnx", "model.weights.h5", "MODEL_CARD.md"
 
+PAIR = "pair.onnx"
+"""Graph of the network of two views, in the bundles that have one."""
+
 _LARGEST_FILE = 1 << 30
 _LARGEST_MANIFEST = 1 << 20
 
@@ -51,6 +54,8 @@ class ModelBundle:
     notices : tuple of Notice
         What must be said with every answer: which stored format stands in for one that
         is not whole.
+    pair : bytes or None
+        The ONNX model of the network of two views (`mammolens.models.onnx_graph.write_pair`).
     """
 
     manifest: Manifest
@@ -58,6 +63,7 @@ class ModelBundle:
     graph: bytes = field(repr=False)
     location: Path
     notices: tuple[Notice, ...] = ()
+    pair: bytes | None = field(default=None, repr=False)
 
     @property
     def contract(self) -> InputContract:
@@ -167,13 +173,17 @@ def load_bundle(name_or_path: str | Path = "default", *, stand_in: bool = False)
     location = find(name_or_path)
     content = _read(location, MANIFEST, _LARGEST_MANIFEST)
     manifest = manifests.parse(content)
-    if manifest.preprocessing.version != preprocess.VERSION:
-        raise BundleIncompatible(
-            f"The model needs preprocessing version {manifest.preprocessing.version}; "
-            f"this Mammolens implements version {preprocess.VERSION}. Use a matching release."
-        )
+    needed = [manifest.preprocessing, *([] if manifest.pair is None else [manifest.pair.preprocessing])]
+    for part in needed:
+        if part.version != preprocess.VERSION:
+            raise BundleIncompatible(
+                f"The model needs preprocessing version {part.version}; "
+                f"this Mammolens implements version {preprocess.VERSION}. Use a matching release."
+            )
     if missing := {GRAPH, CARD} - set(manifest.files):
         raise BundleInvalid(f"The manifest does not name {', '.join(sorted(missing))}.")
+    if (PAIR in manifest.files) != (manifest.pair is not None):
+        raise BundleInvalid(f"The manifest names {PAIR} or describes its network, but not both.")
     if unsafe := [name for name in manifest.files if Path(name).name != name]:
         raise BundleInvalid(f"The manifest names {len(unsafe)} files outside the bundle.")
     contents: dict[str, bytes] = {}
@@ -188,7 +198,7 @@ def load_bundle(name_or_path: str | Path = "default", *, stand_in: bool = False)
     notices = _mended(manifest, contents, damage) if damage else ()
     digest = hashlib.sha256(content).hexdigest()
     identity = ModelIdentity(name=manifest.name, version=manifest.version, sha256=digest)
-    return ModelBundle(manifest, identity, contents[GRAPH], location, notices)
+    return ModelBundle(manifest, identity, contents[GRAPH], location, notices, contents.get(PAIR))
 
 
 def _mended(manifest: Manifest, contents: dict[str, bytes], damage: dict[str, BundleError]) -> tuple[Notice, ...]:

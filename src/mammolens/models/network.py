@@ -114,3 +114,31 @@ class Network:
             kernel = convolution.kernel.astype(np.float16).astype(np.float32)
             rounded[layer] = replace(convolution, kernel=kernel)
         return replace(self, convolutions=rounded)
+
+
+@dataclass(frozen=True, slots=True)
+class PairNetwork:
+    """Network of two views of a breast with a linear head: each view's own network, whose logits and a bias add up.
+
+    Attributes
+    ----------
+    cc, mlo : Network
+        Of the craniocaudal and of the oblique view, of one architecture, contract and first step; their own bias is
+        0. With one backbone for both, their convolutions are the same mapping.
+    bias : float
+    """
+
+    cc: Network
+    mlo: Network
+    bias: float
+
+    @property
+    def shared(self) -> bool:
+        """Whether one backbone sees both views."""
+        return self.cc.convolutions is self.mlo.convolutions
+
+    def rounded(self) -> PairNetwork:
+        """Give the network with kernels that 16 bits hold exactly; see `Network.rounded`."""
+        cc = self.cc.rounded()
+        mlo = replace(self.mlo, convolutions=cc.convolutions) if self.shared else self.mlo.rounded()
+        return PairNetwork(cc, mlo, self.bias)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mammolens.errors import ConfigurationError
 from mammolens.models.efficientnet import Block, blocks
 from mammolens.models.looks import shares
-from mammolens.models.network import Convolution, Network
+from mammolens.models.network import Convolution, Network, PairNetwork
+from mammolens.models.session import PAIR_OUTPUTS
 
 OPSET = 17
 OUTPUTS = ("logit", "evidence", "features")
@@ -169,19 +170,22 @@ def _head(graph: _Graph, x: str, head: NDArray[np.float32], bias: float, grid: t
     graph.node("Add", [total, graph.constant("logit/bias", np.array([bias], np.float32))], "logit")
 
 
-def _serialised(graph: _Graph, network: Network, channels: int, grid: tuple[int, int]) -> bytes:
-    """Give the finished graph, with so many channels of features, checked, as bytes."""
+def _serialised(
+    graph: _Graph, network: Network, outputs: Sequence[str], shapes: Sequence[list[str | int | None]]
+) -> bytes:
+    """Give the finished graph, its outputs of such shapes, checked, as bytes."""
     from onnx import TensorProto, checker, helper
 
-    contract, (rows, columns) = network.contract, grid
-    shapes: dict[str, list[str | int | None]]
-    shapes = {"logit": ["N", 1], "evidence": ["N", rows, columns], "features": ["N", channels, rows, columns]}
+    contract = network.contract
     image: list[str | int | None] = ["N", contract.height, contract.width, contract.channels]
     made = helper.make_graph(
         graph.nodes,
         network.architecture,
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in OUTPUTS],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in zip(outputs, shapes, strict=True)
+        ],
         graph.constants,
     )
     proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="mammolens")
@@ -242,31 +246,52 @@ def write_ensemble(networks: Sequence[Network], looks: int = 1, second_size: tup
     first = networks[0]
     if any(not _alike(first, other) for other in networks):
         raise ConfigurationError("The networks of an ensemble must have one architecture, input size and scale.")
-    size = (first.contract.height, first.contract.width)
     graph = _Graph()
-    planes = _first_step(graph, first)
-    x, grid = _looked_at(graph, planes, networks, size, looks)
-    if second_size is not None:
-        smaller = _resampled(graph, planes, size, second_size, "second")
-        again, cells = _looked_at(graph, smaller, networks, second_size, looks, "second/")
-        x = _mean(graph, x, _resampled(graph, again, cells, grid, "second/grid"), "sizes")
+    backbones = [
+        (member_prefix(member, len(networks)), network.convolutions) for member, network in enumerate(networks, 1)
+    ]
+    x, grid = _features(graph, first, backbones, looks, second_size)
     graph.node("Identity", [x], "features")
     head, bias = joint_head(networks)
     _head(graph, x, head, bias, grid)
-    return _serialised(graph, first, len(head), grid)
+    return _serialised(graph, first, OUTPUTS, [["N", 1], ["N", *grid], ["N", len(head), *grid]])
+
+
+_Backbones = Sequence[tuple[str, Mapping[str, Convolution]]]
+"""Convolutions of networks side by side, each with what the names of its constants begin with."""
+
+
+def _features(
+    graph: _Graph, first: Network, backbones: _Backbones, looks: int, second_size: tuple[int, int] | None
+) -> tuple[str, tuple[int, int]]:
+    """Last features (N, K C, h, w) of a picture, the mean over looks and sizes, and their grid (h, w)."""
+    size = (first.contract.height, first.contract.width)
+    planes = _first_step(graph, first)
+    x, grid = _looked_at(graph, planes, first.architecture, backbones, size, looks)
+    if second_size is not None:
+        smaller = _resampled(graph, planes, size, second_size, "second")
+        again, cells = _looked_at(graph, smaller, first.architecture, backbones, second_size, looks, "second/")
+        x = _mean(graph, x, _resampled(graph, again, cells, grid, "second/grid"), "sizes")
+    return x, grid
 
 
 def _looked_at(
-    graph: _Graph, x: str, networks: Sequence[Network], size: tuple[int, int], looks: int, place: str = ""
+    graph: _Graph,
+    x: str,
+    architecture: str,
+    backbones: _Backbones,
+    size: tuple[int, int],
+    looks: int,
+    place: str = "",
 ) -> tuple[str, tuple[int, int]]:
     """Last features (N, K C, h, w) of planes of one size, the mean over the looks, and their grid (h, w)."""
     graph.enter("", {}, place)
     if looks == 2:
         x = graph.node("Concat", [x, _upside_down(graph, x, "look")], "looks", axis=0)
     features = []
-    for member, network in enumerate(networks, 1):
-        graph.enter(member_prefix(member, len(networks)), network.convolutions, place)
-        last, grid = _backbone(graph, x, network.architecture, size)
+    for prefix, convolutions in backbones:
+        graph.enter(prefix, convolutions, place)
+        last, grid = _backbone(graph, x, architecture, size)
         features.append(last)
     graph.enter("", {}, place)
     x = features[0] if len(features) == 1 else graph.node("Concat", features, "members", axis=1)
@@ -275,6 +300,52 @@ def _looked_at(
         x = _mean(graph, upright, _upside_down(graph, turned, "feature"), "looks")
     graph.enter("", {})
     return x, grid
+
+
+def write_pair(pairs: Sequence[PairNetwork], looks: int = 1, second_size: tuple[int, int] | None = None) -> bytes:
+    """Write two-view networks side by side as one ONNX graph of one picture.
+
+    The logit of a breast is linear in the features of both views, so what a picture adds to it does not depend on the
+    other one: the graph gives a picture's share as a craniocaudal and as an oblique view, and the shares of two
+    pictures and the bias add up to the logit.
+
+    Parameters
+    ----------
+    pairs : sequence of PairNetwork, length K
+        Of one architecture, contract and first step; shares are the mean of theirs.
+    looks, second_size
+        As `write` takes them.
+
+    Returns
+    -------
+    bytes
+        Model from ``image`` (N, height, width, channels) float32 in the scale of the networks' contract to ``shares``
+        (N, 2) and ``evidence`` (N, 2, h, w), whose sums they are; as CC first, as MLO second.
+
+    Raises
+    ------
+    ConfigurationError
+        If the networks don't belong together.
+    """
+    first = pairs[0].cc
+    if any(not _alike(first, other) for pair in pairs for other in (pair.cc, pair.mlo)):
+        raise ConfigurationError("The networks of an ensemble must have one architecture, input size and scale.")
+    graph, backbones, columns = _Graph(), [], []
+    for member, pair in enumerate(pairs, 1):
+        prefix, nothing = member_prefix(member, len(pairs)), np.zeros_like(first.head)
+        if pair.shared:
+            backbones.append((prefix, pair.cc.convolutions))
+            columns.append(np.stack([pair.cc.head, pair.mlo.head]))
+        else:
+            backbones += [(prefix + "cc/", pair.cc.convolutions), (prefix + "mlo/", pair.mlo.convolutions)]
+            columns += [np.stack([pair.cc.head, nothing]), np.stack([nothing, pair.mlo.head])]
+    x, grid = _features(graph, first, backbones, looks, second_size)
+    head = np.concatenate(columns, axis=1) / (len(pairs) * grid[0] * grid[1])
+    share = graph.constant("share", head.astype(np.float32)[:, :, None, None])
+    graph.node("Conv", [x, share], "evidence")
+    axes = graph.constant("axes", np.array([2, 3], np.int64))
+    graph.node("ReduceSum", ["evidence", axes], "shares", keepdims=0)
+    return _serialised(graph, first, PAIR_OUTPUTS, [["N", 2], ["N", 2, *grid]])
 
 
 def member_prefix(member: int, members: int) -> str:

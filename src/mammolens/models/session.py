@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from mammolens.errors import BundleInvalid, EngineError, EngineUnavailable
 
+PAIR_OUTPUTS = ("shares", "evidence")
+"""Outputs of the graph of a network of two views."""
+
 _BATCH, _PIXELS = 16, 1 << 20
 """Most pictures and most pixels that go through a network at a time: it takes some kilobytes for each pixel."""
 
@@ -59,7 +62,7 @@ def run(session: Any, inputs: NDArray[np.float32], outputs: tuple[str, ...]) -> 
     session : onnxruntime.InferenceSession
     inputs : ndarray of float32, shape (N, H, W, C)
     outputs : tuple of str
-        ``logit``, ``evidence``, ``features``.
+        ``logit``, ``evidence``, ``features``; of a network of two views `PAIR_OUTPUTS`.
 
     Returns
     -------

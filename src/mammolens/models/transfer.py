@@ -154,7 +154,9 @@ def folded_convolution(layer: Any) -> tuple[NDArray[np.float32], NDArray[np.floa
     return (kernel * factor[0] if factor else kernel), bias
 
 
-def network_of(model: Any, architecture: str, size: tuple[int, int]) -> Network:
+def network_of(
+    model: Any, architecture: str, size: tuple[int, int], head: NDArray[np.float32] | None = None
+) -> Network:
     """Plain arrays of a folded Keras network.
 
     Parameters
@@ -166,6 +168,8 @@ def network_of(model: Any, architecture: str, size: tuple[int, int]) -> Network:
         A key of `mammolens.models.efficientnet.VARIANTS`.
     size : tuple of int
         ``(height, width)`` of the input.
+    head : ndarray of float32, shape (C,), optional
+        Weights of the logit for a network that has no head of its own; its bias is 0.
 
     Returns
     -------
@@ -175,14 +179,17 @@ def network_of(model: Any, architecture: str, size: tuple[int, int]) -> Network:
     convolutions = {name: Convolution(*folded_convolution(model.get_layer(name))) for name in names}
     channels: Literal[1, 3] = 1 if convolutions["stem_conv"].kernel.shape[2] == 1 else 3
     first, ones = model.get_layer("rescaling"), np.ones(channels, np.float32)
-    kernel, bias = model.get_layer("logit").get_weights()
+    bias = np.zeros(1, np.float32)
+    if head is None:
+        kernel, bias = model.get_layer("logit").get_weights()
+        head = kernel[:, 0]
     return Network(
         architecture=architecture,
         contract=InputContract(height=size[0], width=size[1], channels=channels),
         factor=np.asarray(first.scale, np.float32).reshape(-1) * ones,
         offset=np.asarray(first.offset, np.float32).reshape(-1) * ones,
         convolutions=convolutions,
-        head=kernel[:, 0],
+        head=head,
         bias=float(bias[0]),
     )
 

@@ -13,6 +13,7 @@ arXiv:2110.01606.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from mammolens.errors import ConfigurationError
 from mammolens.models.efficientnet import FULL, VARIANTS, Economy, build_trunk
+from mammolens.models.network import Network, PairNetwork
+from mammolens.models.transfer import network_of
 
 VIEWS = ("cc", "mlo")
 """Names of the inputs, in their order."""
@@ -149,3 +152,43 @@ def start_from(model: Any, single: Any) -> None:
     if model.get_layer("logit").get_weights()[0].shape != kernel.shape:
         kernel = np.concatenate([kernel, kernel]) / np.float32(2.0)
     model.get_layer("logit").set_weights([kernel, bias])
+
+
+def pair_of(model: Any, architecture: str, size: tuple[int, int]) -> PairNetwork:
+    """Plain arrays of a folded two-view network.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As `build` with ``folded=True`` made it; its inputs are in 0..255.
+    architecture : str
+        A key of `mammolens.models.efficientnet.VARIANTS`.
+    size : tuple of int
+        ``(height, width)`` of the inputs.
+
+    Returns
+    -------
+    PairNetwork
+    """
+    (first, second), (cc, mlo, bias) = trunks(model), head(model)
+    a = network_of(first, architecture, size, cc)
+    b = replace(a, head=mlo) if second is first else network_of(second, architecture, size, mlo)
+    return PairNetwork(a, b, bias)
+
+
+def take(model: Any, pair: PairNetwork) -> None:
+    """Give a folded two-view network the convolutions of plain arrays; its head stays.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As `build` with ``folded=True`` made it, of the same architecture and trunks.
+    pair : PairNetwork
+    """
+    networks: tuple[Network, Network] = (pair.cc, pair.mlo)
+    for trunk, network in zip(trunks(model), networks, strict=True):
+        for name, convolution in network.convolutions.items():
+            layer = trunk.get_layer(name)
+            # A folded convolution multiplies its kernel by a factor, which the arrays hold already.
+            ones = [np.ones(weight.shape, np.float32) for weight in layer.weights[2:]]
+            layer.set_weights([convolution.kernel, convolution.bias, *ones])

@@ -89,6 +89,7 @@ NOTICES = {
     "no-standard-view": lazy_gettext("A breast has neither a CC nor an MLO view; its score rests on other views."),
     "repeated-picture": lazy_gettext("The same file was given more than once; it counts once."),
     "side-unknown": lazy_gettext("Which breast a picture shows is not known; it was taken for a breast of its own."),
+    "single-views": lazy_gettext("The two-view network needs CC and MLO; a breast was scored from single views."),
     "specimen": lazy_gettext("Radiograph of a specimen, which the model was not made for."),
     "spot-compression": lazy_gettext("Spot compression: a part of the breast, which the model was not trained on."),
     "stands-alone": lazy_gettext("Which examination a picture belongs to is not known; it stands alone."),
@@ -98,7 +99,9 @@ NOTICES = {
     "uncalibrated-examination": lazy_gettext(
         "The model was calibrated for single views: scores of breast and examination are no share of cancers."
     ),
-    "view-doubled": lazy_gettext("A view was given more than once; its pictures were averaged."),
+    "view-doubled": lazy_gettext(
+        "A view was given more than once; its pictures were averaged, or one of them was taken."
+    ),
     "view-missing": lazy_gettext("A standard view is missing; the score rests on the others."),
     "view-not-counted": lazy_gettext("Views other than CC and MLO are shown, but are not part of the score."),
     "view-unknown": lazy_gettext("Which view a picture is is not known; it was counted as a view of its own."),

@@ -8,9 +8,8 @@ from mammolens.models import architecture
 from mammolens.models.architecture import Scaling, Stage
 
 
-@pytest.fixture
-def small_b0(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five halvings as in every variant, and one block between two of them."""
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put it there: five halvings as in every variant, and one block between two of them."""
     stages = (
         *(Stage(3, 1, 32, 16, 1, 2), Stage(3, 1, 16, 24, 2, 2)),
         *(Stage(3, 1, 24, 32, 2, 2), Stage(3, 1, 32, 40, 2, 2)),
