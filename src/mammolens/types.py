@@ -335,13 +335,14 @@ class Score:
     threshold : float
         Probability from which the label is "malignant".
     rule : {"pair", "mean-logit", "mean-probability", "max", "noisy-or"}
-        What made it: the network of two views, or a rule of `mammolens.inference.examination.combine`.
+        What made it: the network of two views, or a rule of `mammolens.inference.examination.combine`. Scores that
+        came about otherwise are equal where their figures are.
     """
 
     probability: float
     logit: float
     threshold: float
-    rule: str
+    rule: str = field(compare=False)
 
     @property
     def label(self) -> str:

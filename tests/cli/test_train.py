@@ -127,3 +127,16 @@ def test_set_replaces_values_of_the_file_and_is_checked_as_it_is(
     assert result.exit_code == 2
     assert "Text needs quotes" in result.stderr
     assert len(asked) == 1
+
+
+def test_bundle_that_is_not_there_is_missed_before_the_training_and_not_after(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mammolens.training import crossval
+
+    asked = []
+    monkeypatch.setattr(crossval, "train", asked.append)
+    result = run("train", config, "--set", "model.views=2", "--set", 'model.single="nowhere"')
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("error [bundle-not-found]: ")
+    assert asked == []

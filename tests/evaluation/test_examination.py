@@ -150,3 +150,37 @@ def test_section_is_left_out_where_there_is_too_little_to_fit_it_on() -> None:
     assert "made up" in section.protocol
     assert examination.section_of(made(90, spike=False), PLAIN) is None
     assert examination.section_of(replace(many, folds=np.ones_like(many.folds)), PLAIN) is None
+
+
+def test_woman_of_breasts_that_a_network_scored_is_chosen_and_calibrated_as_of_breasts_that_a_rule_scored() -> None:
+    random = np.random.default_rng(4)
+    rows = []
+    for woman in range(240):
+        for side in "LR":
+            sick = side == "L" and woman % 2 == 0
+            logit = float(random.normal(2.0 if sick else 0.0, 1.0))
+            rows.append((f"w{woman}", side, "CC+MLO", woman // 2 % 4 + 1, sick, logit))
+    given, calibration = scores(rows), Calibration(slope=0.5, intercept=-1.0, prevalence=0.25)
+    level = examination.woman_of(given, calibration, dataset="made up", draws=50)
+    assert level is not None
+    # By another hand: each woman's two calibrated logits, and every rule's share of pairs in order.
+    parts = (0.5 * given.logits - 1.0).reshape(240, 2)
+    sick = given.labels.reshape(240, 2).any(axis=1)
+    p = 1 / (1 + np.exp(-parts))
+    by_rule = {
+        "mean-logit": parts.mean(axis=1),
+        "mean-probability": np.log(p.mean(axis=1) / (1 - p.mean(axis=1))),
+        "max": parts.max(axis=1),
+        "noisy-or": np.log((1 - (1 - p).prod(axis=1)) / (1 - p).prod(axis=1)),
+    }
+    areas = {rule: np.mean(found[sick][:, None] > found[~sick]) for rule, found in by_rule.items()}
+    assert areas[level.rule] == max(areas.values())
+    expected = platt(sick, by_rule[level.rule])
+    assert (level.calibration.slope, level.calibration.intercept) == pytest.approx(
+        (expected.slope, expected.intercept), rel=1e-6
+    )
+    assert level.auc is not None
+    assert level.auc.value == pytest.approx(max(areas.values()), abs=0.02)
+    assert "made up, 4 folds" in level.auc.protocol
+    assert examination.woman_of(replace(given, folds=np.ones_like(given.folds)), calibration) is None
+    assert examination.woman_of(scores(rows[:160]), calibration) is None

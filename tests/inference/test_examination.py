@@ -247,7 +247,7 @@ def test_partial_view_is_no_view_for_the_network(modifier: str) -> None:
     assert found.breasts[1].score == assemble(SHARED[:3], BOTH).breasts[1].score
 
 
-def test_network_that_was_calibrated_beside_another_calibration_counts_as_not_calibrated() -> None:
+def test_network_of_two_views_brings_calibration_threshold_and_rule_unless_a_site_calibrated_without_it() -> None:
     from mammolens.models.manifest import Manifest, Metric, Pair, PairGolden, Preprocessing, Training
     from support.pairs import CALIBRATION, POINT
 
@@ -272,11 +272,11 @@ def test_network_that_was_calibrated_beside_another_calibration_counts_as_not_ca
     assert found.breasts[0].score.threshold == POINT.threshold
     assert [notice.code for notice in found.notices] == ["calibrated-per-breast"]
 
+    # A site has calibrated the single pictures, and not the network of two views: the rule scores, and that is said.
     at_a_site = manifest.model_copy(update={"calibration": VIEWS.model_copy(update={"slope": 1.5})})
     found = assemble(SHARED, Method.of(at_a_site))
-    assert found.breasts[0].score.logit == pytest.approx(0.1 - 0.4 + 0.5)
-    assert found.breasts[0].score.threshold == manifest.threshold
-    assert [notice.code for notice in found.notices] == ["uncalibrated-examination"]
+    assert [breast.score.rule for breast in found.breasts] == ["mean-logit", "mean-logit"]
+    assert [notice.code for notice in found.notices] == ["uncalibrated-examination", "pair-rests"]
 
     woman = Level(
         rule="noisy-or",

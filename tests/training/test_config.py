@@ -73,6 +73,18 @@ def test_weights_may_come_from_the_network_or_from_nowhere(path: Path, word: str
     assert config.load(path).model.imagenet == word
 
 
+@pytest.mark.parametrize(("single", "named"), [("default", "default"), ("bundle", "{there}/bundle")])
+def test_bundle_of_single_pictures_is_named_or_lies_beside_the_file_and_no_weight_depends_on_it(
+    path: Path, single: str, named: str
+) -> None:
+    plain = config.load(path, ["model.views=2"])
+    path.write_text(MODEL + f'views = 2\nsingle = "{single}"\n' + DATA + FIT)
+    loaded = config.load(path)
+    assert str(loaded.model.single) == named.format(there=path.parent)
+    assert plain.model.single is None
+    assert loaded.digest == plain.digest
+
+
 def test_a_run_from_random_weights_is_another_run(path: Path) -> None:
     assert config.load(path).digest != config.load(path, ['model.imagenet="none"']).digest
 
@@ -88,6 +100,7 @@ def test_a_run_from_random_weights_is_another_run(path: Path) -> None:
         (MODEL + FIT + '[data]\nfolder="d"\n', "dataset"),
         (MODEL + 'final="best"\n' + DATA + FIT, "final"),
         (MODEL + "looks=3\n" + DATA + FIT, "looks"),
+        (MODEL + 'single="there"\n' + DATA + FIT, "views = 2"),
         (MODEL + DATA + FIT + "low_epochs=1\n", "low_size"),
         (MODEL + DATA + FIT + "shared_epochs=1\n", "shared_epochs"),
         (MODEL + DATA + '[fit]\nepochs="2"\n', "epochs"),

@@ -13,13 +13,16 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from mammolens.datasets import DATASETS, Abnormality, Case, CaseTable, Outline  # noqa: E402
+from mammolens.imaging import preprocess  # noqa: E402
 from mammolens.imaging.png import encode_png  # noqa: E402
+from mammolens.imaging.reading import mammogram_from_array  # noqa: E402
+from mammolens.inference import Predictor  # noqa: E402
 from mammolens.models import golden  # noqa: E402
 from mammolens.models.bundle import load_bundle  # noqa: E402
 from mammolens.models.looks import Looks  # noqa: E402
 from mammolens.training import crossval, finish, fit, patches  # noqa: E402
 from mammolens.training.config import DataConfig, FitConfig, ModelConfig, TrainingConfig  # noqa: E402
-from mammolens.training.networks import make_model, trunks  # noqa: E402
+from mammolens.training.networks import make_model, network, trunks  # noqa: E402
 from mammolens.training.pairs import PairedImages  # noqa: E402
 from mammolens.training.protocol import Split  # noqa: E402
 
@@ -161,13 +164,16 @@ def test_official_parts_with_every_option_end_in_a_bundle_of_the_seeds(
 
 
 @pytest.mark.slow
-def test_two_views_end_in_figures_by_breast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("final", ["average", "ensemble"])
+def test_two_views_end_in_figures_by_breast_and_in_a_bundle_that_scores_breasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, final: str
+) -> None:
     table = CaseTable("t", [replace(case, split="") for case in made_table(tmp_path)])
     monkeypatch.setitem(DATASETS, "t", lambda folder: table)
     from mammolens.training import finish as finishing
 
     monkeypatch.setitem(finishing.TERMS, "t", "made")
-    config = configured(tmp_path, {"views": 2, "final": "average"}, epochs=2, batch_size=4)
+    config = configured(tmp_path, {"views": 2, "final": final, "looks": 2}, epochs=2, batch_size=4)
     config = replace(config, output=tmp_path / "run", data=DataConfig("t", tmp_path, folds=2))
     run = crossval.train(config)
     weights = finish.finish(config, run)
@@ -177,3 +183,35 @@ def test_two_views_end_in_figures_by_breast(tmp_path: Path, monkeypatch: pytest.
     assert {row["view"] for row in rows} == {"CC+MLO"}
     assert sorted(row["breast"] for row in rows) == sorted(f"w{i}-L" for i in range(30))
     assert json.loads((tmp_path / "run" / "figures.json").read_text())["image"]["images"] == 30
+
+    beside = replace(config, model=replace(config.model, single="default"))
+    assert beside.digest == config.digest
+    bundle = load_bundle(finish.finish(beside, run))
+    pair, base = bundle.manifest.pair, load_bundle("default")
+    assert pair is not None
+    assert (pair.members, pair.looks, pair.training.images, pair.training.women) == (len(run.weights), 2, 60, 30)
+    assert (bundle.manifest.name, bundle.graph) == ("tiny", base.graph)
+    assert (bundle.manifest.calibration, bundle.manifest.golden) == (base.manifest.calibration, base.manifest.golden)
+    assert pair.woman is None
+    assert [metric.level for metric in pair.metrics] == ["breast", "woman"]
+    assert "60 images of 30 women" in bundle.read("MODEL_CARD.md").decode()
+
+    # A breast as the command line would be given it, against the networks as they were trained.
+    predictor = Predictor.from_bundle(bundle.location, engine="onnxruntime", threads=1)
+    read = [mammogram_from_array(golden.picture(1 + view), min_size=SIZE) for view in (0, 1)]
+    views = [replace(read[0], laterality="L", view="CC"), replace(read[1], laterality="L", view="MLO")]
+    (breast,) = predictor.predict_exam(views).breasts
+    images = np.stack([preprocess.prepare(view, SIZE).image for view in views])
+    logits = []
+    for path in run.weights:
+        model = network(config, SIZE)
+        model.load_weights(path)
+        logits.append(fit.predict(model, PairedImages(images, np.array([[0, 1]])), np.array([0]), config.model.looking))
+    shares = [view.pair.logits[place] for place, view in enumerate(breast.views) if view.pair is not None]
+    raw = sum(shares) + pair.bias
+    # Kernels of an ensemble are rounded to 16 bits.
+    assert raw == pytest.approx(float(np.mean(logits)), **({"abs": 1e-4} if final == "average" else {"rel": 0.01}))
+    assert breast.score.logit == pytest.approx(float(pair.breast.calibration.logits(raw)), abs=1e-9)
+    assert (breast.score.rule, breast.score.threshold) == ("pair", pair.breast.threshold)
+    (lone,) = predictor.predict_exam(views[:1]).breasts
+    assert lone.score.rule != "pair"

@@ -31,8 +31,10 @@ def train(
 
     wanted = configuration.load(config, overrides or ())
     choose_backend()
-    from mammolens.training import crossval, finish
+    from mammolens.training import crossval, finish, joining
 
+    # A bundle that can't be opened is better known before the hours than after them.
+    joining.single_of(wanted)
     terminal.say(f"Training in {terminal.printable(wanted.output)}")
     try:
         bundle = finish.finish(wanted, crossval.train(wanted))

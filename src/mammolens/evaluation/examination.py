@@ -217,10 +217,7 @@ def fit(scores: Scores, views: Calibration, *, dataset: str = "", draws: int = 2
     nested = _nested(scores, views.method, folds)
     breast = _figures("breast", all_breasts, nested["breast"], draws)
     woman = _figures("woman", pairs, nested["woman"], draws) if _both_classes(pairs) else None
-    protocol = (
-        f"out of fold{f' on {dataset}' if dataset else ''}, {len(folds)} folds by woman; rule and calibration of each "
-        "fold from the others; 95 % interval by bootstrap over women"
-    )
+    protocol = _protocol(dataset, len(folds))
     enough = min(int(pairs.labels.sum()), int((~pairs.labels).sum())) >= FEWEST
     section = Examination(
         views=views,
@@ -246,6 +243,39 @@ def section_of(scores: Scores, views: Calibration, *, dataset: str = "") -> Exam
     return fit(scores, views, dataset=dataset).section
 
 
+def woman_of(scores: Scores, calibration: Calibration, *, dataset: str = "", draws: int = 2000) -> Level | None:
+    """Fit the woman's level on breasts that a network of two views scored.
+
+    Parameters
+    ----------
+    scores : Scores
+        Out of fold, one of each breast, by the network.
+    calibration : Calibration
+        Of a breast's logit; its method is fitted anew within each part.
+    dataset : str
+        Named in the protocol.
+    draws : int
+        Bootstrap samples.
+
+    Returns
+    -------
+    Level or None
+        None with a single fold, or with fewer than `FEWEST` women of either kind with both breasts.
+    """
+    folds = [int(fold) for fold in np.unique(scores.folds)]
+    units = Units(scores.labels, scores.women, scores.folds, tuple((float(logit),) for logit in scores.logits))
+    pairs = women(units, calibration.logits(scores.logits))
+    if len(folds) < 2 or min(int(pairs.labels.sum()), int((~pairs.labels).sum())) < FEWEST:
+        return None
+    nested = _Nested([], [], [], {})
+    for fold in folds:
+        rest = scores.part(scores.folds != fold)
+        rest.needs_both_classes(f"Without fold {fold} the breasts")
+        refitted = METHODS[calibration.method](rest.labels, rest.logits)
+        _judge(nested, women(units, refitted.logits(scores.logits)), fold)
+    return _woman_level(pairs, _figures("woman", pairs, nested, draws), _protocol(dataset, len(folds)))
+
+
 @dataclass(slots=True)
 class _Nested:
     """What the procedure gave for each fold by the others, collected."""
@@ -269,12 +299,16 @@ def _nested(scores: Scores, method: str, folds: Sequence[int]) -> dict[str, _Nes
         rule, calibration = _learn(units.part(~inside), REFERENCE["breast"])
         logits = calibration.logits(units.combined(rule))
         _collect(found["breast"], fold, units.part(inside), logits[inside], rule)
-        pairs = women(units, logits)
-        inside = pairs.folds == fold
-        if _both_classes(pairs.part(~inside)):
-            rule, calibration = _learn(pairs.part(~inside), REFERENCE["woman"])
-            _collect(found["woman"], fold, pairs.part(inside), calibration.logits(pairs.combined(rule))[inside], rule)
+        _judge(found["woman"], women(units, logits), fold)
     return found
+
+
+def _judge(found: _Nested, pairs: Units, fold: int) -> None:
+    """Judge the women of a fold by the rule that the others choose, where those are of both classes."""
+    inside = pairs.folds == fold
+    if _both_classes(pairs.part(~inside)):
+        rule, calibration = _learn(pairs.part(~inside), REFERENCE["woman"])
+        _collect(found, fold, pairs.part(inside), calibration.logits(pairs.combined(rule))[inside], rule)
 
 
 def _learn(units: Units, reference: Rule) -> tuple[Rule, Calibration]:
@@ -334,6 +368,13 @@ def _level(units: Units, rule: Rule, calibration: Calibration, figures: LevelFig
         operating_points=operating_points(units.labels, 1.0 / (1.0 + np.exp(-np.clip(logits, -500.0, 500.0)))),
         default_operating_point=DEFAULT,
         auc=metric,
+    )
+
+
+def _protocol(dataset: str, folds: int) -> str:
+    return (
+        f"out of fold{f' on {dataset}' if dataset else ''}, {folds} folds by woman; rule and calibration of each "
+        "fold from the others; 95 % interval by bootstrap over women"
     )
 
 

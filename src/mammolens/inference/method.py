@@ -30,6 +30,12 @@ _PER_BREAST = Notice(
     "The examination's score and threshold are those of its most suspicious breast; they were calibrated for a breast.",
 )
 
+_PAIR_RESTS = Notice(
+    "pair-rests",
+    "The model's two-view network was not calibrated together with its network of single pictures, so it gives no "
+    "score here; the rule for single pictures does.",
+)
+
 
 def combine(rule: Rule, logits: Sequence[float]) -> float:
     """Make one logit of several.
@@ -85,7 +91,7 @@ class PairMethod:
     ----------
     bias : float
         What the shares of both views lack of the logit.
-    calibration : Calibration or None
+    calibration : Calibration
         Of that logit.
     threshold : float
         Of a breast.
@@ -95,16 +101,14 @@ class PairMethod:
     """
 
     bias: float
-    calibration: Calibration | None
+    calibration: Calibration
     threshold: float
     examination: Combination | None = None
     notices: tuple[Notice, ...] = ()
 
     @classmethod
-    def of(cls, manifest: Manifest, section: Pair) -> PairMethod:
-        """Take the method from a manifest and its part on two views."""
-        if section.views != manifest.calibration:
-            return cls(section.bias, None, manifest.threshold, None, (_UNCALIBRATED,))
+    def of(cls, section: Pair) -> PairMethod:
+        """Take the method from a manifest's part on two views."""
         breast, woman = section.breast, section.woman
         if woman is None:
             return cls(section.bias, breast.calibration, breast.threshold, None, (_PER_BREAST,))
@@ -113,9 +117,7 @@ class PairMethod:
 
     def score(self, cc: float, mlo: float) -> Score:
         """Score a breast by what its views add to the logit."""
-        logit = cc + mlo + self.bias
-        if self.calibration is not None:
-            logit = float(self.calibration.logits(logit))
+        logit = float(self.calibration.logits(cc + mlo + self.bias))
         return Score(sigmoid(logit), logit, self.threshold, PAIR)
 
     def score_examination(self, breasts: Sequence[Score]) -> Score:
@@ -152,7 +154,11 @@ class Method:
             found = cls.unmeasured(manifest.threshold)
         else:
             found = cls._measured(section)
-        return found if manifest.pair is None else replace(found, pair=PairMethod.of(manifest, manifest.pair))
+        if (pair := manifest.pair) is None:
+            return found
+        if pair.views != manifest.calibration:
+            return replace(found, notices=(*found.notices, _PAIR_RESTS))
+        return replace(found, pair=PairMethod.of(pair))
 
     @classmethod
     def unmeasured(cls, threshold: float) -> Method:

@@ -342,7 +342,7 @@ class Pair(Part):
         As that of `Manifest`; one for both views, so that their maps can be held against each other.
     views : Calibration or None
         Of the single pictures that this was put beside: where the bundle's own is another one by now, a site has
-        calibrated it, and the scores of this network count as not calibrated either.
+        calibrated it and not this network, which then gives no score.
     breast : Decision
     woman : Level or None
         From the calibrated logits of the breasts. None: never measured; the examination then says what its most

@@ -20,10 +20,10 @@ __all__ = ["DataConfig", "FitConfig", "ModelConfig", "TrainingConfig", "load"]
 
 _SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "fit": FitConfig}
 
-_PATHS = (("model", "imagenet"), ("data", "folder"))
+_PATHS = (("model", "imagenet"), ("model", "single"), ("data", "folder"))
 
 _FREE = {
-    "model": ("name", "version", "final", "looks", "second_size", "imagenet"),
+    "model": ("name", "version", "final", "looks", "second_size", "imagenet", "single"),
     "data": ("folder",),
     "fit": ("checkpoint_steps", "watch_epochs", "seeds", "checkpointing", "workers"),
 }
@@ -131,7 +131,7 @@ def _anchor(table: dict[str, Any], base: Path) -> None:
         table["output"] = str((base / table["output"]).resolve())
 
 
-_NAMES = (("imagenet", "imagenet"), ("imagenet", "none"))
+_NAMES = (("imagenet", "imagenet"), ("imagenet", "none"), ("single", "default"))
 """What stands where a path may stand, and is none."""
 
 
@@ -178,8 +178,8 @@ def _check(config: TrainingConfig) -> None:
     model, data, fit = config.model, config.data, config.fit
     if fit.low_epochs and min(fit.low_size) < 1:
         raise ConfigurationError("[fit] low_epochs needs low_size, the height and width of these epochs.")
-    if model.views == 2 and model.final == "ensemble":
-        raise ConfigurationError('[model] final = "ensemble" is for networks of one view.')
+    if model.single is not None and model.views == 1:
+        raise ConfigurationError("[model] single is the bundle that a network of two views is put beside: views = 2.")
     searched = fit.lesion_size if min(fit.lesion_size) else model.size
     if fit.lesion_epochs and any(side % STRIDE for side in searched):
         raise ConfigurationError(f"[fit] lesion_epochs needs lesion_size in multiples of {STRIDE}, such as [256, 192].")

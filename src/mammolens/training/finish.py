@@ -28,6 +28,7 @@ from mammolens.models.transfer import network_of
 from mammolens.training import cache
 from mammolens.training.config import TrainingConfig
 from mammolens.training.crossval import Run
+from mammolens.training.joining import Findings, join, single_of
 
 _EVIDENCE_PERCENTILE = 99.0
 _SHIPPED = {
@@ -133,7 +134,8 @@ def evidence_scale(graph: bytes, images: NDArray[np.uint8]) -> float:
 def finish(config: TrainingConfig, run: Run) -> Path:
     """Write ``report.json``, ``figures.json`` and the bundle into the run's folder.
 
-    A network of two views gets no bundle yet: nothing serves it.
+    A network of two views is put beside the network of single pictures that the configuration names, in a copy of
+    that one's bundle; where it names none, there is no bundle.
 
     Parameters
     ----------
@@ -144,12 +146,12 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     Returns
     -------
     Path
-        The bundle's folder; the weights' file of a network of two views.
+        The bundle's folder; the weights' file of a network of two views that is put beside no other.
 
     Raises
     ------
-    BundleInvalid
-        If the exported graph does not answer as the network does.
+    BundleError
+        If the exported graph does not answer as the network does, or the bundle named can't be opened.
     """
     labels = np.array([run.table[row].malignant for row in run.rows], np.float64)
     choice = calibrations.choose(labels, run.logits, run.parts)
@@ -157,7 +159,7 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     points = operating_points(labels, calibrations.apply(calibration, run.logits))
     training = Training(
         dataset=run.table.name,
-        images=len(run.fitted),
+        images=config.model.views * len(run.fitted),
         women=len({run.table[row].woman for row in run.fitted}),
         terms=TERMS[config.data.dataset],
         configuration_sha256=config.digest,
@@ -167,7 +169,10 @@ def finish(config: TrainingConfig, run: Run) -> Path:
     for name, content in (("report.json", report), ("figures.json", summary)):
         (run.folder / name).write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
     if config.model.views == 2:
-        return run.weights[0]
+        metrics, protocol = _metrics(summary, _protocol(config, run)), _protocol(config, run)
+        found = Findings(calibration, points, training, metrics, protocol, report, _shipped(config, run))
+        single = single_of(config)
+        return run.weights[0] if single is None else join(config, run, single, found)
     networks = [_network(config, path) for path in run.weights]
     inputs = cache.prepare(run.table, config.model.size, config.output / "cache")
     images = inputs.images[: len(inputs.rows)]

@@ -49,6 +49,8 @@ class ModelConfig:
         and evidence are averaged.
     views : int
         1, or 2: both views of a breast in one network (`mammolens.models.two_view`).
+    single : Path or "default", optional
+        Bundle of a network of single pictures, beside which one of two views is put; without it that gets no bundle.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ModelConfig:
     second_size: OptionalSize = (0, 0)
     final: Literal["refit", "average", "ensemble"] = "refit"
     views: Literal[1, 2] = 1
+    single: Literal["default"] | Path | None = None
 
     @property
     def looking(self) -> Looks:

@@ -87,6 +87,7 @@ NOTICES = {
         "Not stored as a mammography image; grey values may have been changed on the way."
     ),
     "no-standard-view": lazy_gettext("A breast has neither a CC nor an MLO view; its score rests on other views."),
+    "pair-rests": lazy_gettext("The two-view network was not calibrated here; breasts were scored from single views."),
     "repeated-picture": lazy_gettext("The same file was given more than once; it counts once."),
     "side-unknown": lazy_gettext("Which breast a picture shows is not known; it was taken for a breast of its own."),
     "single-views": lazy_gettext("The two-view network needs CC and MLO; a breast was scored from single views."),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ import pytest
 from mammolens import phantom
 from mammolens.inference import Predictor
 from mammolens.inference.examination import Picture
+from mammolens.inference.gathering import picture_of
 from mammolens.models.bundle import load_bundle
 from mammolens.models.manifest import Calibration, Examination, Level, Manifest, OperatingPoint
+from mammolens.models.network import Network
 from mammolens.web.cases.scoring import Answered, score
 
 IN_USE, OTHER = "1" * 64, "2" * 64
@@ -88,8 +92,22 @@ def test_measured_section_of_the_bundle_is_used_and_a_model_that_is_gone_says_so
     assert (gone.score.threshold, gone.score.probability) == (0.31, pytest.approx(2 / 3))
 
 
-def test_case_and_python_give_one_score(tmp_path: Path) -> None:
-    predictor = Predictor.from_bundle("default", threads=1)
+@pytest.fixture(scope="module")
+def two_views(random_network: Callable[..., Network], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bundle with a network of two views."""
+    pytest.importorskip("keras")
+    from support.pairs import joined
+    from support.small import shrink
+
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        return joined(random_network, tmp_path_factory.mktemp("pair") / "tiny", (96, 64))
+
+
+@pytest.mark.parametrize("model", ["default", "two views"])
+def test_case_and_python_give_one_score(tmp_path: Path, model: str, request: pytest.FixtureRequest) -> None:
+    place = model if model == "default" else request.getfixturevalue("two_views")
+    predictor = Predictor.from_bundle(place, threads=1, pictures=4)
     paths = []
     for name, view in phantom.examination(0, rows=640, columns=512).items():
         paths.append(tmp_path / f"{name}.dcm")
@@ -98,7 +116,7 @@ def test_case_and_python_give_one_score(tmp_path: Path) -> None:
     answers = [
         Answered(
             view.mammogram.sha256,
-            Picture(view.mammogram.laterality, view.mammogram.view, view.mammogram.view_modifiers, view.logit),
+            picture_of(view),
             "any study",
             view.threshold,
             IN_USE,
@@ -110,6 +128,42 @@ def test_case_and_python_give_one_score(tmp_path: Path) -> None:
     found = score(answers, IN_USE, {IN_USE: predictor.bundle.manifest})
     assert found is not None
     assert found.score.probability == pytest.approx(exam.score.probability, abs=1e-4)
-    assert found.score.label == exam.score.label
+    assert (found.score.label, found.score.rule) == (exam.score.label, exam.score.rule)
+    assert {score.rule for score in found.breasts.values()} == {"mean-logit" if model == "default" else "pair"}
     for breast in exam.breasts:
         assert found.breasts[breast.laterality or "-"].probability == pytest.approx(breast.score.probability, abs=1e-4)
+
+
+def test_what_a_score_was_calibrated_by_is_that_of_the_network_or_of_the_rule_that_gave_it(two_views: Path) -> None:
+    base = load_bundle(two_views).manifest
+    assert base.pair is not None
+    assert base.calibration is not None
+    level = Level(
+        rule="max",
+        calibration=Calibration(slope=2.0, intercept=-1.0, prevalence=0.2),
+        operating_points=(OperatingPoint(name="balanced", threshold=0.35, sensitivity=0.7, specificity=0.8),),
+        default_operating_point="balanced",
+    )
+    section = Examination(views=base.calibration, breast=level, protocol="by hand")
+    manifests = {IN_USE: base.model_copy(update={"examination": section})}
+
+    def shared(place: str, p: float, share: float) -> Answered:
+        given = answer(place, p)
+        return replace(given, picture=replace(given.picture, shares=(share, share)))
+
+    left = [shared("L CC", 0.5, 1.0), shared("L MLO", 0.5, 1.0)]
+    right = [shared("R CC", 0.1, -9.0), shared("R MLO", 0.1, -9.0)]
+    by_pair = score([*left, *right], IN_USE, manifests)
+    assert by_pair is not None
+    # By hand: the shares and a bias of 0.25, halved, less a quarter.
+    assert by_pair.score.logit == pytest.approx(0.5 * 2.25 - 0.25)
+    assert (by_pair.decision, by_pair.per_breast, by_pair.calibrated) == (base.pair.breast, True, True)
+    # The worse breast lacks a view here.
+    lone = score([shared("L CC", 0.99, 1.0), *right], IN_USE, manifests)
+    assert lone is not None
+    assert lone.score.threshold == 0.35
+    assert (lone.decision, lone.per_breast) == (level, True)
+    assert "single-views" in [notice.code for notice in lone.notices]
+    plain = score([*left, *right], IN_USE, {IN_USE: manifest()})
+    assert plain is not None
+    assert (plain.decision, plain.per_breast, plain.calibrated) == (None, False, False)

@@ -9,6 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from mammolens.errors import RequestInvalid
+from mammolens.inference.examination import PAIR
+from mammolens.types import Score
 from mammolens.web.access import Actor
 from mammolens.web.cases import scoring, summary
 from mammolens.web.database.tables import Assessment, Case, Image
@@ -83,7 +85,7 @@ def write(session: Session, asking: Actor, case: Case, finding: Finding, model_s
     """
     images = session.scalars(select(Image).where(Image.case_id == case.id)).all()
     _check(finding, sides_of(images))
-    probability = breast_probability(session, case.id, finding.laterality, model_sha256)
+    score = breast_score(session, case.id, finding.laterality, model_sha256)
     row = Assessment(
         case_id=case.id,
         laterality=finding.laterality,
@@ -91,8 +93,9 @@ def write(session: Session, asking: Actor, case: Case, finding: Finding, model_s
         birads=finding.birads,
         agrees=finding.agrees,
         comment=finding.comment.strip(),
-        probability=probability,
-        model_sha256=None if probability is None else model_sha256,
+        probability=None if score is None else score.probability,
+        threshold=score.threshold if score is not None and score.rule == PAIR else None,
+        model_sha256=None if score is None else model_sha256,
     )
     session.add(row)
     session.flush()
@@ -109,11 +112,10 @@ def _check(finding: Finding, sides: tuple[str, ...]) -> None:
         raise RequestInvalid(f"The comment is too long. Keep it under {LONGEST_COMMENT} characters.")
 
 
-def breast_probability(session: Session, case_id: str, laterality: str, model_sha256: str) -> float | None:
-    """Probability that a model gives to one breast; None where it answered for none of its pictures."""
+def breast_score(session: Session, case_id: str, laterality: str, model_sha256: str) -> Score | None:
+    """Score that a model gives to one breast; None where it answered for none of its pictures."""
     found = scoring.of_case(session, case_id, model_sha256)
-    breast = None if found is None else found.breasts.get(laterality)
-    return None if breast is None else breast.probability
+    return None if found is None else found.breasts.get(laterality)
 
 
 def history(session: Session, case_id: str) -> list[Assessment]:

@@ -240,7 +240,8 @@ def _threshold() -> Any:
         for sha256, manifest in models_in_use.installed_manifests().items()
         if manifest.examination is not None
     }
-    return case(measured, value=Assessment.model_sha256, else_=of_pictures) if measured else of_pictures
+    of_model = case(measured, value=Assessment.model_sha256, else_=of_pictures) if measured else of_pictures
+    return func.coalesce(Assessment.threshold, of_model)
 
 
 def _model() -> Any:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from mammolens.inference.examination import PER_BREAST, UNCALIBRATED
-from mammolens.models.manifest import Level, Manifest, OperatingPoint
+from mammolens.models.manifest import Decision, Manifest, OperatingPoint
 from mammolens.types import Score
 from mammolens.web import models_in_use
 from mammolens.web.access import Actor, case_of
@@ -138,23 +138,19 @@ class CasePage:
     @property
     def prevalence(self) -> float | None:
         """Share of cancers that the examination's number was calibrated at, among breasts or examinations."""
-        return self._level.calibration.prevalence if self.calibrated and self._level else None
+        return self._decision.calibration.prevalence if self._decision else None
 
     @property
     def per_breast(self) -> bool:
         """Whether that number was calibrated for a breast, and is that of the most suspicious one."""
-        return (
-            self.manifest is not None
-            and self.manifest.examination is not None
-            and (self.manifest.examination.woman is None)
-        )
+        return self.scored is not None and self.scored.per_breast
 
     @property
     def points(self) -> tuple[OperatingPoint, ...]:
         """Operating points of the scale, the one in use among them."""
         if self.manifest is None:
             return ()
-        return self._level.operating_points if self._level else self.manifest.operating_points
+        return self._decision.operating_points if self._decision else self.manifest.operating_points
 
     @property
     def point(self) -> OperatingPoint | None:
@@ -164,9 +160,8 @@ class CasePage:
         return next((point for point in self.points if point.threshold == self.scored.score.threshold), None)
 
     @property
-    def _level(self) -> Level | None:
-        section = self.manifest.examination if self.manifest is not None and self.calibrated else None
-        return None if section is None else section.woman or section.breast
+    def _decision(self) -> Decision | None:
+        return self.scored.decision if self.scored is not None and self.calibrated else None
 
 
 def gather(session: Session, asking: Actor, case_id: str) -> CasePage:

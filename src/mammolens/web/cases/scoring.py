@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from mammolens.inference.examination import UNCALIBRATED, Assembly, Method, Picture, assemble
 from mammolens.inference.gathering import STANDS_ALONE
 from mammolens.inference.grouping import Origin, group
-from mammolens.models.manifest import Manifest
+from mammolens.models.manifest import Decision, Manifest
 from mammolens.types import Notice, Score
 from mammolens.web import models_in_use
 from mammolens.web.database.tables import Identifier, Image, Result
@@ -65,6 +65,10 @@ class CaseScore:
     known : bool
         Whether the model is still installed; where not, its pictures' scores are put together as those of a model that
         brings no rule.
+    decision : Decision or None
+        What of the model's manifest ``score`` was calibrated and its threshold measured by; None: nothing.
+    per_breast : bool
+        Whether ``decision`` is that of a breast.
     """
 
     score: Score
@@ -73,11 +77,13 @@ class CaseScore:
     method: Method
     model_sha256: str
     known: bool
+    decision: Decision | None = None
+    per_breast: bool = False
 
     @property
     def calibrated(self) -> bool:
         """Whether the score is a probability."""
-        return all(notice.code != UNCALIBRATED for notice in self.method.notices)
+        return all(notice.code != UNCALIBRATED for notice in self.notices)
 
 
 def answered(session: Session, case_ids: Sequence[str], model_sha256: str | None = None) -> dict[str, list[Answered]]:
@@ -95,8 +101,9 @@ def answered(session: Session, case_ids: Sequence[str], model_sha256: str | None
     dict
         From a case's identifier; without those that have none.
     """
+    columns = (Result.logit, Result.share_cc, Result.share_mlo, Result.threshold, Result.model_sha256, Result.created)
     query = (
-        select(Image, Result.logit, Result.threshold, Result.model_sha256, Result.created, Identifier.study_uid)
+        select(Image, *columns, Identifier.study_uid)
         .join(Result, Result.image_id == Image.id)
         .outerjoin(Identifier, Identifier.image_id == Image.id)
         .where(Image.case_id.in_(case_ids))
@@ -104,8 +111,9 @@ def answered(session: Session, case_ids: Sequence[str], model_sha256: str | None
     if model_sha256 is not None:
         query = query.where(Result.model_sha256 == model_sha256)
     found: dict[str, list[Answered]] = {}
-    for image, logit, threshold, model, created, study in session.execute(query):
-        picture = Picture(image.laterality, image.view, tuple(image.view_modifiers), logit, image.sha256)
+    for image, logit, cc, mlo, threshold, model, created, study in session.execute(query):
+        shares = None if cc is None or mlo is None else (cc, mlo)
+        picture = Picture(image.laterality, image.view, tuple(image.view_modifiers), logit, image.sha256, shares)
         found.setdefault(image.case_id, []).append(Answered(image.id, picture, study, threshold, model, created))
     return found
 
@@ -141,9 +149,29 @@ def score(answers: Sequence[Answered], in_use: str, manifests: Mapping[str, Mani
             for side in ("R", "L") if breast.laterality == "B" else (breast.laterality or UNKNOWN,):
                 best = breasts.get(side)
                 breasts[side] = breast.score if best is None or breast.score.logit > best.logit else best
-    highest = max((assembly.score for assembly, _ in examinations), key=lambda one: one.logit)
-    notices = [notice for _, found in examinations for notice in found]
-    return CaseScore(highest, breasts, tuple(dict.fromkeys(notices)), method, model, manifest is not None)
+    highest = max((assembly for assembly, _ in examinations), key=lambda one: one.score.logit)
+    notices = tuple(dict.fromkeys(notice for _, found in examinations for notice in found))
+    decision, per_breast = _decision(highest, manifest)
+    return CaseScore(highest.score, breasts, notices, method, model, manifest is not None, decision, per_breast)
+
+
+def _decision(assembly: Assembly, manifest: Manifest | None) -> tuple[Decision | None, bool]:
+    """Find what an examination's score was calibrated by, and whether that is a breast's."""
+    if manifest is None:
+        return None, False
+    rule, pair = manifest.examination, manifest.pair
+    if rule is not None and rule.views != manifest.calibration:
+        rule = None
+    if pair is not None and any(breast.pair for breast in assembly.breasts):
+        if pair.woman is not None:
+            return pair.woman, False
+        worst = max(assembly.breasts, key=lambda breast: breast.score.logit)
+        if worst.pair:
+            return pair.breast, True
+        return (None if rule is None else rule.breast), rule is not None
+    if rule is None:
+        return None, False
+    return rule.woman or rule.breast, rule.woman is None
 
 
 def of_case(session: Session, case_id: str, model_sha256: str | None = None) -> CaseScore | None:

@@ -233,6 +233,9 @@ class Result(Base):
     model_sha256: Mapped[str] = mapped_column(String(64))
     probability: Mapped[float]
     logit: Mapped[float]
+    share_cc: Mapped[float | None]
+    """What the picture adds to its breast's logit in the model's network of two views, as CC; None: it has none."""
+    share_mlo: Mapped[float | None]
     threshold: Mapped[float]
     label: Mapped[str] = mapped_column(String(12))
     confidence: Mapped[float]
@@ -351,6 +354,8 @@ class Assessment(Base):
     comment: Mapped[str] = mapped_column(Text, default="")
     probability: Mapped[float | None]
     """What the model in use said of this breast when the reader wrote."""
+    threshold: Mapped[float | None]
+    """Of that, where a network of two views gave it; None: the one that the model has for other breasts."""
     model_sha256: Mapped[str | None] = mapped_column(String(64))
     created: Mapped[dt.datetime] = mapped_column(default=now)
     reader: Mapped[User] = relationship()

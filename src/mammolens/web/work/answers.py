@@ -60,6 +60,8 @@ def _row(image_id: str, prediction: Prediction, extra_ms: Mapping[str, float]) -
         model_sha256=prediction.model.sha256,
         probability=float(prediction.probability),
         logit=float(prediction.logit),
+        share_cc=None if prediction.pair is None else prediction.pair.logits[0],
+        share_mlo=None if prediction.pair is None else prediction.pair.logits[1],
         threshold=float(prediction.threshold),
         label=prediction.label,
         confidence=float(prediction.confidence),
