@@ -164,6 +164,39 @@ def test_official_parts_with_every_option_end_in_a_bundle_of_the_seeds(
 
 
 @pytest.mark.slow
+def test_refitted_seeds_side_by_side_are_measured_as_the_mean_of_each_folds_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = CaseTable("t", [replace(case, split="") for case in made_table(tmp_path)])
+    monkeypatch.setitem(DATASETS, "t", lambda folder: table)
+    from mammolens.training import cache
+    from mammolens.training import finish as finishing
+
+    monkeypatch.setitem(finishing.TERMS, "t", "made")
+    config = configured(tmp_path, {"final": "refit-ensemble"}, seeds=(1, 2))
+    config = replace(config, output=tmp_path / "run", data=DataConfig("t", tmp_path, folds=2))
+    run = crossval.train(config)
+    assert [path.parent.name for path in run.weights] == ["final-seed1", "final-seed2"]
+    assert len(run.fitted) == len(table)
+    bundle = load_bundle(finish.finish(config, run))
+    assert bundle.manifest.members == 2
+    assert "fitted once more on all women" in bundle.read("MODEL_CARD.md").decode().replace("\n", " ")
+
+    inputs = cache.prepare(run.table, SIZE, tmp_path / "run" / "cache")
+    folds = np.array([run.table[row].fold for row in inputs.rows])
+    for fold in (1, 2):
+        rows = np.flatnonzero(folds == fold)
+        each = []
+        for seed in (1, 2):
+            model = network(config, SIZE)
+            model.load_weights(tmp_path / "run" / f"fold{fold}-seed{seed}" / crossval.WEIGHTS)
+            each.append(fit.predict(model, inputs.images, rows))
+        assert not np.allclose(*each)
+        held = [list(run.rows).index(inputs.rows[row]) for row in rows]
+        np.testing.assert_allclose(run.logits[held], np.mean(each, axis=0), atol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("final", ["average", "ensemble"])
 def test_two_views_end_in_figures_by_breast_and_in_a_bundle_that_scores_breasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, final: str

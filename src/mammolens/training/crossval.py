@@ -110,7 +110,7 @@ def train(config: TrainingConfig) -> Run:
     for split in folds:
         logits[split.watch] = _score(config, images, split, alone=len(folds) == 1)
     used = folds
-    if config.model.final == "refit":
+    if config.model.refitted:
         used = [final]
         fit_all(used)
     weights = _shipped(config, used)
@@ -144,7 +144,7 @@ def _splits(config: TrainingConfig, whole: CaseTable, table: CaseTable, rows: ND
 def _shipped(config: TrainingConfig, used: Sequence[Split]) -> tuple[Path, ...]:
     """Weights of the model that is shipped, made of the fits of some splits."""
     parts = [config.output / split.name / SCORED for split in used] if len(used) > 1 else _parts(config, used[0])
-    if config.model.final == "ensemble":
+    if config.model.members:
         return tuple(parts)
     average(config, parts, config.output / FINAL / SCORED)
     return (config.output / FINAL / SCORED,)
@@ -196,12 +196,15 @@ def _folder(config: TrainingConfig, split: Split, seed: int) -> Path:
 def _score(config: TrainingConfig, images: Images, split: Split, *, alone: bool) -> NDArray[np.float32]:
     """Logits of the images that a split holds out, shape (len(split.watch),); kept beside its weights.
 
-    They are those of the mean of its fits' weights; where it stands alone and an
-    ensemble is shipped, the mean of its fits' logits, as the ensemble will give it.
+    They are those of the mean of its fits' weights; where an ensemble of the fits is
+    shipped, the mean of their logits, as the ensemble will give it.
     """
-    looks, apart = config.model.looking, alone and config.model.final == "ensemble"
+    looks, final = config.model.looking, config.model.final
+    apart = final == "refit-ensemble" or (alone and final == "ensemble")
     again = "-{}x{}".format(*looks.second_size) if looks.second_size else ""
-    path = config.output / split.name / f"logits-{'ensemble-' if apart else ''}looks{config.model.looks}{again}.npy"
+    seeds = "-".join(map(str, config.fit.seeds))
+    name = f"logits-{'ensemble-' if apart else ''}looks{config.model.looks}{again}-seeds{seeds}.npy"
+    path = config.output / split.name / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         parts = _parts(config, split)

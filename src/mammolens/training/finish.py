@@ -33,6 +33,8 @@ from mammolens.training.joining import Findings, join, single_of
 _EVIDENCE_PERCENTILE = 99.0
 _SHIPPED = {
     "refit": "The model that is shipped was fitted once more, on all women, with the same configuration.",
+    "refit-ensemble": "The model that is shipped gives the mean of what its networks answer, each of them fitted once "
+    "more on all women with the same configuration and a seed of its own, as the measured ones were.",
     "average": "The model that is shipped is the mean of the cross-validated models' weights; no figure can be "
     "measured on it here, as each woman was seen by most of its parts.",
     "ensemble": "The model that is shipped gives the mean of what the cross-validated models answer, each of them in "
@@ -196,7 +198,7 @@ def finish(config: TrainingConfig, run: Run) -> Path:
         card=card.write(report, _shipped(config, run)),
     )
     place = run.folder / "bundle" / config.model.name
-    if config.model.final == "ensemble":
+    if config.model.members:
         return export_ensemble(networks, about, place)
     return export(_model(config, run.weights[0]), about, place)
 
@@ -220,7 +222,7 @@ def examined(run: Run, calibration: Calibration) -> Examination | None:
 
 def _shipped(config: TrainingConfig, run: Run) -> str:
     """How the shipped model and the figures belong together."""
-    if len(run.table.folds) == 1 and config.model.final != "refit":
+    if len(run.table.folds) == 1 and not config.model.refitted:
         return "The model that is shipped is the one that was measured; the held-out women had no part in it."
     return _SHIPPED[config.model.final]
 

@@ -43,10 +43,11 @@ class ModelConfig:
     second_size : tuple of int
         ``(height, width)`` at which the finished network looks at a picture as well
         (`mammolens.models.looks`); (0, 0): at none.
-    final : {"refit", "average", "ensemble"}
-        How the shipped model comes about: fitted once more on all women; the mean of the
-        folds' weights; or the folds' networks side by side in one graph, whose logits
-        and evidence are averaged.
+    final : {"refit", "refit-ensemble", "average", "ensemble"}
+        How the shipped model comes about: fitted once more on all women, the mean of the
+        seeds' weights; the same, the seeds' networks side by side in one graph, whose
+        logits and evidence are averaged; the mean of the folds' weights; or the folds'
+        networks side by side.
     views : int
         1, or 2: both views of a breast in one network (`mammolens.models.two_view`).
     single : Path or "default", optional
@@ -61,9 +62,19 @@ class ModelConfig:
     frozen: tuple[str, ...] = ()
     looks: Literal[1, 2] = 1
     second_size: OptionalSize = (0, 0)
-    final: Literal["refit", "average", "ensemble"] = "refit"
+    final: Literal["refit", "refit-ensemble", "average", "ensemble"] = "refit"
     views: Literal[1, 2] = 1
     single: Literal["default"] | Path | None = None
+
+    @property
+    def members(self) -> bool:
+        """Whether several networks are shipped side by side."""
+        return self.final in ("ensemble", "refit-ensemble")
+
+    @property
+    def refitted(self) -> bool:
+        """Whether what is shipped was fitted on all women."""
+        return self.final in ("refit", "refit-ensemble")
 
     @property
     def looking(self) -> Looks:
