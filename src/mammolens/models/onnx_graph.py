@@ -128,8 +128,8 @@ def _resampled(graph: _Graph, x: str, before: tuple[int, int], after: tuple[int,
 
 
 def _mean(graph: _Graph, a: str, b: str, name: str) -> str:
-    total = graph.node("Add", [a, b], f"{name}/both")
-    return graph.node("Mul", [total, graph.constant("half", np.array(0.5, np.float32))], f"{name}/mean")
+    total = graph.node("Add", [a, b], f"{name}both")
+    return graph.node("Mul", [total, graph.constant("half", np.array(0.5, np.float32))], f"{name}mean")
 
 
 def _first_step(graph: _Graph, network: Network) -> str:
@@ -271,7 +271,7 @@ def _features(
     if second_size is not None:
         smaller = _resampled(graph, planes, size, second_size, "second")
         again, cells = _looked_at(graph, smaller, first.architecture, backbones, second_size, looks, "second/")
-        x = _mean(graph, x, _resampled(graph, again, cells, grid, "second/grid"), "sizes")
+        x = _mean(graph, x, _resampled(graph, again, cells, grid, "second/grid"), "sizes/")
     return x, grid
 
 
@@ -297,7 +297,7 @@ def _looked_at(
     x = features[0] if len(features) == 1 else graph.node("Concat", features, "members", axis=1)
     if looks == 2:
         upright, turned = graph.halves(x)
-        x = _mean(graph, upright, _upside_down(graph, turned, "feature"), "looks")
+        x = _mean(graph, upright, _upside_down(graph, turned, "feature"), "")
     graph.enter("", {})
     return x, grid
 
