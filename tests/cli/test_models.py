@@ -78,7 +78,7 @@ def test_info_of_an_imported_model_tells_what_is_unknown(run: Run, copy: Path) -
     assert re.search(r"^trained on +unknown$", shown, re.MULTILINE)
     assert re.search(r"^input scale +-1\.\.1, grey$", shown, re.MULTILINE)
     assert re.search(r"^calibration +none", shown, re.MULTILINE)
-    assert shown.count("never measured") == 3
+    assert shown.count("never measured") == shown.count("\nthreshold ") >= 3
     assert "model-hdf5 by Keras 2.10.0, sha256 " + "a" * 64 in shown
     assert "logits differ from the source's by at most 2.5e-06" in shown
     assert re.search(r"^assumed +layer 'jitter' changes nothing$", shown, re.MULTILINE)

@@ -289,10 +289,15 @@ def find_breast(pixels: NDArray[Any]) -> Breast | None:
     fx, fy = width / THUMBNAIL, height / THUMBNAIL
     x0, y0 = max(0, int(np.floor((bx0 - margin) * fx))), max(0, int(np.floor((by0 - margin) * fy)))
     x1, y1 = min(width, int(np.ceil((bx1 + margin) * fx))), min(height, int(np.ceil((by1 + margin) * fy)))
-    window = _shrink(inner[y0:y1, x0:x1], REFINED) - darkest
+    window = inner[y0:y1, x0:x1]
+    # Where OpenCV has to enlarge, it looks from the left: the chest wall goes there, so that mirrored pictures part alike.
+    turned = min(window.shape) < REFINED and _chest_wall(coarse) == "right"
+    window = _shrink(window[:, ::-1] if turned else window, REFINED) - darkest
     fine = _largest(_without_rim(_opened(_above(window, level), 5), 16))
     if not fine.any():
         return None
+    if turned:
+        fine = np.ascontiguousarray(fine[:, ::-1])
     mx0, my0, mx1, my1 = _extent(fine)
     sx, sy = (x1 - x0) / REFINED, (y1 - y0) / REFINED
     box = (px0 + x0 + mx0 * sx, py0 + y0 + my0 * sy, px0 + x0 + mx1 * sx, py0 + y0 + my1 * sy)

@@ -131,9 +131,11 @@ def prepare_breast(mammogram: Mammogram, breast: Breast, size: tuple[int, int]) 
     x0, y0, x1, y1 = integral_box(breast, (pixels.shape[0], pixels.shape[1]))
     mirrored = breast.chest_wall == "right"
     crop = resample(pixels[y0:y1, x0:x1], size)
-    mask: NDArray[Any] = cv2.resize(breast.mask, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    outline = breast.mask
     if mirrored:
-        crop, mask = np.ascontiguousarray(crop[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
+        # The outline before it is resized, as OpenCV's linear filter rounds otherwise from the other side.
+        crop, outline = np.ascontiguousarray(crop[:, ::-1]), np.ascontiguousarray(outline[:, ::-1])
+    mask: NDArray[Any] = cv2.resize(outline, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     mask = np.where(mask > 127, 255, 0).astype(np.uint8)
     image = np.rint(grey_scale(crop, mask) * 255.0).astype(np.uint8)
     smooth = np.asarray(cv2.GaussianBlur(image, (5, 5), SMOOTHING), np.uint8)

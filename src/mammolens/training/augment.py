@@ -99,7 +99,7 @@ def _spoiled(image: NDArray[np.float32], random: np.random.Generator) -> NDArray
         hole[...] = hole.mean()
     if random.random() < 0.3:
         noise = random.normal(0.0, random.uniform(*_NOISE), image.shape).astype(np.float32)
-        return np.clip(image + noise, 0.0, 255.0)
+        return np.asarray(np.clip(image + noise, 0.0, 255.0), np.float32)
     return image
 
 
