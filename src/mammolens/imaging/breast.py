@@ -290,7 +290,7 @@ def find_breast(pixels: NDArray[Any]) -> Breast | None:
     x0, y0 = max(0, int(np.floor((bx0 - margin) * fx))), max(0, int(np.floor((by0 - margin) * fy)))
     x1, y1 = min(width, int(np.ceil((bx1 + margin) * fx))), min(height, int(np.ceil((by1 + margin) * fy)))
     window = inner[y0:y1, x0:x1]
-    # Where OpenCV has to enlarge, it looks from the left: the chest wall goes there, so that mirrored pictures part alike.
+    # Where OpenCV has to enlarge, it looks from the left: the chest wall goes there, that mirrored pictures part alike.
     turned = min(window.shape) < REFINED and _chest_wall(coarse) == "right"
     window = _shrink(window[:, ::-1] if turned else window, REFINED) - darkest
     fine = _largest(_without_rim(_opened(_above(window, level), 5), 16))
