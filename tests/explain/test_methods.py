@@ -181,10 +181,10 @@ def test_every_method_explains_the_built_in_bundle() -> None:
     from mammolens.models.bundle import load_bundle
 
     bundle = load_bundle()
-    image = np.random.default_rng(1).integers(1, 256, (384, 288), dtype=np.uint8)
-    made = ModelInput(
-        image, np.full(image.shape, 255, np.uint8), CropGeometry((0.0, 0.0, 288.0, 384.0), False, image.shape)
-    )
+    height, width = bundle.manifest.looking.size
+    image = np.random.default_rng(1).integers(1, 256, (height, width), dtype=np.uint8)
+    geometry = CropGeometry((0.0, 0.0, float(width), float(height)), False, image.shape)
+    made = ModelInput(image, np.full(image.shape, 255, np.uint8), geometry)
     seen = OpenedNetwork(bundle, threads=1).passes([made])[0]
     np.testing.assert_allclose(METHODS["hires-cam"](seen), seen.evidence, atol=1e-5)
     for name in METHODS:

@@ -30,7 +30,7 @@ def test_graph_written_from_the_built_in_weights_is_the_built_in_graph_byte_for_
     network = Network(
         bundle.manifest.architecture, contract, factor, offset, stored.convolutions, stored.head, stored.bias
     )
-    graph = onnx_graph.write(network, bundle.manifest.looks)
+    graph = onnx_graph.write(network, bundle.manifest.looks, bundle.manifest.second_size)
     assert hashlib.sha256(graph).hexdigest() == bundle.manifest.files[bundles.GRAPH]
 
 
