@@ -47,7 +47,7 @@ def test_record_says_which_rule_gave_the_score_and_each_picture_gets_its_map(
     assert result.exit_code == 0, result.stderr
     *files, exam = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     right, left = exam["breasts"]
-    assert (exam["rule"], right["rule"], left["rule"]) == ("max", "pair", "noisy-or")
+    assert (exam["rule"], right["rule"], left["rule"]) == ("max", "pair", "mean-logit")
     assert [view["counted"] for view in right["views"]] == [True, True]
     assert exam["missing"] == [{"laterality": "L", "view": "MLO"}]
     assert "single-views" in [warning.partition(":")[0] for warning in exam["warnings"]]

@@ -95,7 +95,7 @@ def test_missing_view_leaves_the_breast_to_the_rule_and_says_so(
 ) -> None:
     (found,) = predictor.predict_exams([files[name] for name in ("RCC", "RMLO", "LCC")])
     right, left = found.breasts
-    assert (right.score.rule, left.score.rule) == ("pair", "noisy-or")
+    assert (right.score.rule, left.score.rule) == ("pair", "mean-logit")
     assert left.evidence == ()
     examination = predictor.bundle.manifest.examination
     assert examination is not None

@@ -129,7 +129,7 @@ def test_case_and_python_give_one_score(tmp_path: Path, model: str, request: pyt
     assert found is not None
     assert found.score.probability == pytest.approx(exam.score.probability, abs=1e-4)
     assert (found.score.label, found.score.rule) == (exam.score.label, exam.score.rule)
-    assert {score.rule for score in found.breasts.values()} == {"noisy-or" if model == "default" else "pair"}
+    assert {score.rule for score in found.breasts.values()} == {"mean-logit" if model == "default" else "pair"}
     for breast in exam.breasts:
         assert found.breasts[breast.laterality or "-"].probability == pytest.approx(breast.score.probability, abs=1e-4)
 

@@ -44,7 +44,7 @@ def test_case_has_the_score_of_the_network_and_keeps_its_threshold(
         pass
     exam = Predictor.from_bundle("two-views", threads=1, pictures=3).predict_exam(contents)
     right, left = exam.breasts
-    assert (right.score.rule, left.score.rule) == ("pair", "noisy-or")
+    assert (right.score.rule, left.score.rule) == ("pair", "mean-logit")
 
     with services.database.session() as session:
         case, owner = session.scalars(select(Case)).one(), session.scalars(select(User)).one()
