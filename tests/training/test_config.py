@@ -85,6 +85,27 @@ def test_bundle_of_single_pictures_is_named_or_lies_beside_the_file_and_no_weigh
     assert loaded.digest == plain.digest
 
 
+def test_a_network_that_grows_is_another_run(path: Path) -> None:
+    plain = config.load(path, ['model.architecture="efficientnet-b1"'])
+    grown = config.load(path, ['model.architecture="efficientnet-b1"', 'model.grown_from="efficientnet-b0"'])
+    assert grown.model.grown_from == "efficientnet-b0"
+    assert grown.digest != plain.digest
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ['model.grown_from="efficientnet-b0"'],
+        ['model.grown_from="efficientnet-b1"'],
+        ['model.grown_from="resnet"', 'model.architecture="efficientnet-b2"'],
+        ['model.grown_from="efficientnet-b0"', 'model.architecture="efficientnet-b2"', 'model.imagenet="none"'],
+    ],
+)
+def test_a_network_grows_from_the_weights_of_a_smaller_one_alone(path: Path, overrides: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="grown_from"):
+        config.load(path, overrides)
+
+
 def test_a_run_from_random_weights_is_another_run(path: Path) -> None:
     assert config.load(path).digest != config.load(path, ['model.imagenet="none"']).digest
 

@@ -132,6 +132,18 @@ def features_of(architecture: str) -> int:
     return round_filters(1280, VARIANTS[architecture].width)
 
 
+def can_grow(smaller: str, larger: str) -> bool:
+    """Whether one architecture has at least as many channels and blocks as another everywhere.
+
+    Parameters
+    ----------
+    smaller, larger : str
+        Keys of `VARIANTS`.
+    """
+    small, large = VARIANTS[smaller], VARIANTS[larger]
+    return small.width <= large.width and small.depth <= large.depth
+
+
 def kernels(architecture: str, channels: int = 1) -> dict[str, tuple[int, int, int, int]]:
     """Shape of every convolution's kernel, by layer name, first to last.
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mammolens.errors import ConfigurationError
-from mammolens.models.architecture import STRIDE, VARIANTS
+from mammolens.models.architecture import STRIDE, VARIANTS, can_grow
 from mammolens.training.sections import DataConfig, FitConfig, ModelConfig
 
 __all__ = ["DataConfig", "FitConfig", "ModelConfig", "TrainingConfig", "load"]
@@ -187,3 +187,13 @@ def _check(config: TrainingConfig) -> None:
         raise ConfigurationError("[data] folds must be 0 or at least 2.")
     if model.architecture not in VARIANTS:
         raise ConfigurationError(f"[model] architecture must be one of {', '.join(VARIANTS)}.")
+    if model.grown_from is not None:
+        _check_growth(model)
+
+
+def _check_growth(model: ModelConfig) -> None:
+    small = model.grown_from
+    if small not in VARIANTS or small == model.architecture or not can_grow(small, model.architecture):
+        raise ConfigurationError("[model] grown_from must name an architecture that is smaller than the network's own.")
+    if model.imagenet == "none":
+        raise ConfigurationError('[model] grown_from needs weights: imagenet is a file or "imagenet".')

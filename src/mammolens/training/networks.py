@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mammolens.models import two_view
+from mammolens.models import growth, two_view
 from mammolens.models.efficientnet import FULL, Economy, build
 from mammolens.models.transfer import load_imagenet, randomise
-from mammolens.training.config import TrainingConfig
+from mammolens.training.config import ModelConfig, TrainingConfig
 from mammolens.training.optimisation import compile_model, schedule
 from mammolens.training.side_tasks import SideTasks, loss, with_side_head
 
@@ -105,9 +105,18 @@ def copy_convolutions(source: Any, target: Any) -> None:
 
 
 def load_start(model: Any, config: TrainingConfig) -> None:
-    """Give a network ImageNet's weights, or random ones where the configuration says so."""
+    """Give a network the weights that its configuration starts from."""
     for trunk in trunks(model):
-        if config.model.imagenet == "none":
-            randomise(trunk, config.model.architecture)
-        else:
-            load_imagenet(trunk, config.model.architecture, config.model.imagenet)
+        _load_pretrained(trunk, config.model)
+
+
+def _load_pretrained(trunk: Any, model: ModelConfig) -> None:
+    """Give a trunk ImageNet's weights of its own architecture, what a smaller one's grow to, or random ones."""
+    if model.imagenet == "none":
+        randomise(trunk, model.architecture)
+    elif model.grown_from is None:
+        load_imagenet(trunk, model.architecture, model.imagenet)
+    else:
+        small = build(model.grown_from, model.size, folded=True)
+        load_imagenet(small, model.grown_from, model.imagenet)
+        growth.grow(small, model.grown_from, trunk, model.architecture)

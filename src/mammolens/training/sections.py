@@ -36,6 +36,9 @@ class ModelConfig:
         ``.weights.h5`` of ``keras.applications`` (without top) to start from;
         ``"imagenet"``: the same file from the network; ``"none"``: random weights, for
         rehearsals.
+    grown_from : str, optional
+        Smaller architecture whose weights ``imagenet`` holds: the network begins as its
+        function (`mammolens.models.growth`).
     frozen : tuple of str
         Prefixes of the layers that stay as ImageNet left them.
     looks : int
@@ -65,6 +68,7 @@ class ModelConfig:
     final: Literal["refit", "refit-ensemble", "average", "ensemble"] = "refit"
     views: Literal[1, 2] = 1
     single: Literal["default"] | Path | None = None
+    grown_from: str | None = None
 
     @property
     def members(self) -> bool:
