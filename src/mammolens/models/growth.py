@@ -72,7 +72,7 @@ def _depthwise(name: str) -> bool:
 def _alike(source: Any, layer: Any) -> bool:
     """Whether a layer's kernel covers what the source's does, and is no narrower."""
     old, new = source.get_weights()[0].shape, layer.get_weights()[0].shape
-    return old[:2] == new[:2] and old[2] <= new[2] and old[3] <= new[3]
+    return bool(old[:2] == new[:2] and old[2] <= new[2] and old[3] <= new[3])
 
 
 def _grown(
