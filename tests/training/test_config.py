@@ -106,6 +106,42 @@ def test_a_network_grows_from_the_weights_of_a_smaller_one_alone(path: Path, ove
         config.load(path, overrides)
 
 
+def test_a_run_goes_on_from_the_one_of_the_file_it_names(path: Path) -> None:
+    later = path.with_name("later.toml")
+    later.write_text(f'after = "{path.name}"\n' + path.read_text())
+    first, loaded = config.load(path), config.load(later)
+    assert loaded.after == first
+    assert loaded.output != first.output
+    assert loaded.digest != first.digest
+    again = path.with_name("again.toml")
+    again.write_text(f'after = "{path.name}"\n' + path.read_text() + "\n")
+    assert config.load(again).digest == loaded.digest
+    path.write_text(path.read_text() + "weight_decay = 0.03\n")
+    assert config.load(later).digest != loaded.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("[fit]", "folds = 3\n[fit]"), "folds"),
+        (("-b0", "-b1"), "architecture"),
+        (("[fit]", '[fit]\nside_tasks = ["age"]'), "side_tasks"),
+        (("[fit]", "[fit]\npatience = 2"), "patience"),
+        (("[fit]", "[fit]\npatch_epochs = 2"), "Warm-ups"),
+        (('after = "', 'after = "no-'), "can't be read"),
+        (('after = "', "after = 1 #"), "paths"),
+        (("after = ", 'after = "later.toml" # '), "itself"),
+    ],
+)
+def test_a_run_goes_on_from_its_like_alone(path: Path, change: tuple[str, str], named: str) -> None:
+    later = path.with_name("later.toml")
+    text = f'after = "{path.name}"\n' + path.read_text()
+    assert change[0] in text
+    later.write_text(text.replace(*change))
+    with pytest.raises(ConfigurationError, match=named):
+        config.load(later)
+
+
 def test_a_run_from_random_weights_is_another_run(path: Path) -> None:
     assert config.load(path).digest != config.load(path, ['model.imagenet="none"']).digest
 

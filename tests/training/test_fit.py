@@ -197,6 +197,34 @@ def test_refitted_seeds_side_by_side_are_measured_as_the_mean_of_each_folds_own(
 
 
 @pytest.mark.slow
+def test_run_goes_on_from_anothers_fits_split_by_split_and_at_another_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = CaseTable("t", [replace(case, split="") for case in made_table(tmp_path)])
+    monkeypatch.setitem(DATASETS, "t", lambda folder: table)
+    first = configured(tmp_path, seeds=(1,), side_tasks=("mass",), side_weight=0.5)
+    first = replace(first, output=tmp_path / "first", data=DataConfig("t", tmp_path, folds=2))
+    larger = replace(first.model, size=(96, 64))
+    # A rate of nothing: the fit ends where it began.
+    still = replace(first, after=first, model=larger, fit=replace(first.fit, learning_rate=0.0, weight_decay=0.0))
+    still = replace(still, output=tmp_path / "still")
+    went_on = replace(still, fit=first.fit, output=tmp_path / "on")
+    assert (first.generation, went_on.generation) == (0, 1)
+    assert len({first.digest, still.digest, went_on.digest}) == 3
+    for config in (still, went_on):
+        crossval.train(config)
+    for split in ("fold1", "fold2", "final"):
+        before, after, moved = (network(config, config.model.size) for config in (first, still, went_on))
+        for model, folder in ((before, "first"), (after, "still"), (moved, "on")):
+            model.load_weights(tmp_path / folder / f"{split}-seed1" / fit.WEIGHTS)
+        assert all(map(np.array_equal, before.get_weights(), after.get_weights()))
+        assert not all(map(np.array_equal, before.get_weights(), moved.get_weights()))
+    assert not (tmp_path / "first" / "out_of_fold.csv").exists()
+    with (tmp_path / "on" / "out_of_fold.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(table)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("final", ["average", "ensemble"])
 def test_two_views_end_in_figures_by_breast_and_in_a_bundle_that_scores_breasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, final: str

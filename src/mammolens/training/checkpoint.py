@@ -84,7 +84,7 @@ def restore(path: Path, model: Any, digest: str) -> Position:
     with np.load(path) as state:
         if str(state["digest"]) != digest:
             raise TrainingError("The run folder holds a checkpoint of another configuration; give another output.")
-        model.set_weights([state[f"w{i}"] for i in range(len(model.get_weights()))])
+        _set_weights(model, state)
         for i, variable in enumerate(model.optimizer.variables):
             variable.assign(state[f"o{i}"])
         for i, variable in enumerate(seeds(model)):
@@ -92,3 +92,20 @@ def restore(path: Path, model: Any, digest: str) -> Position:
         if "best" not in state.files:
             return Position(int(state["step"]))
         return Position(int(state["step"]), float(state["best"]), int(state["best_epoch"]))
+
+
+def restore_weights(path: Path, model: Any) -> None:
+    """Read the weights of a checkpoint, and nothing else of it.
+
+    Parameters
+    ----------
+    path : Path
+    model : keras.Model
+        Of the same layers as the one that was saved.
+    """
+    with np.load(path) as state:
+        _set_weights(model, state)
+
+
+def _set_weights(model: Any, state: Any) -> None:
+    model.set_weights([state[f"w{i}"] for i in range(len(model.get_weights()))])

@@ -20,6 +20,9 @@ __all__ = ["DataConfig", "FitConfig", "ModelConfig", "TrainingConfig", "load"]
 
 _SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "fit": FitConfig}
 
+_FILES = ("output", "after")
+"""Keys outside the sections: paths."""
+
 _PATHS = (("model", "imagenet"), ("model", "single"), ("data", "folder"))
 
 _FREE = {
@@ -51,12 +54,20 @@ class TrainingConfig:
     fit : FitConfig
     output : Path
         Folder of the run: cache, checkpoints, logs, predictions and the bundle.
+    after : TrainingConfig, optional
+        Whose fits these go on from, each from that of the same split and seed.
     """
 
     model: ModelConfig
     data: DataConfig
     fit: FitConfig
     output: Path = field(default=Path("runs"))
+    after: TrainingConfig | None = None
+
+    @property
+    def generation(self) -> int:
+        """How many runs come before this one."""
+        return 0 if self.after is None else self.after.generation + 1
 
     @property
     def digest(self) -> str:
@@ -66,6 +77,7 @@ class TrainingConfig:
         """
         content = asdict(self)
         content.pop("output")
+        content.pop("after")
         for room, cls in _SECTIONS.items():
             usual = {key.name: key.default for key in fields(cls)}
             for name in usual:
@@ -74,6 +86,8 @@ class TrainingConfig:
                     content[room].pop(name)
         if self.model.imagenet == "none":
             content["model"]["imagenet"] = "none"
+        if self.after is not None:
+            content["after"] = self.after.digest
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -98,6 +112,13 @@ def load(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         If the file is missing, is not TOML, or holds wrong keys or values; or if an
         override does.
     """
+    return _load(path, overrides, ())
+
+
+def _load(path: Path, overrides: Sequence[str], later: tuple[Path, ...]) -> TrainingConfig:
+    """Read a configuration that others go on from."""
+    if path.resolve() in later:
+        raise ConfigurationError("The configuration goes on from itself: after must name an earlier run's.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -108,13 +129,18 @@ def load(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     _anchor(table, base)
     for text in overrides:
         _override(table, text)
-    if unknown := sorted(set(table) - {*_SECTIONS, "output"}):
+    if unknown := sorted(set(table) - {*_SECTIONS, *_FILES}):
         raise ConfigurationError(f"The configuration holds unknown sections: {', '.join(unknown)}.")
     output = table.get("output", str((base / "../runs" / path.stem).resolve()))
-    if not isinstance(output, str):
-        raise ConfigurationError("output must be a path, as text.")
+    after = table.get("after")
+    if not isinstance(output, str) or not isinstance(after, str | None):
+        raise ConfigurationError("output and after must be paths, as text.")
     made = TrainingConfig(
-        model=_section("model", table), fit=_section("fit", table), data=_section("data", table), output=Path(output)
+        model=_section("model", table),
+        fit=_section("fit", table),
+        data=_section("data", table),
+        output=Path(output),
+        after=_load(Path(after), (), (*later, path.resolve())) if after is not None else None,
     )
     _check(made)
     return made
@@ -127,8 +153,9 @@ def _anchor(table: dict[str, Any], base: Path) -> None:
         value = section.get(key) if isinstance(section, dict) else None
         if isinstance(section, dict) and isinstance(value, str) and (key, value) not in _NAMES:
             section[key] = str((base / value).resolve())
-    if isinstance(table.get("output"), str):
-        table["output"] = str((base / table["output"]).resolve())
+    for key in _FILES:
+        if isinstance(table.get(key), str):
+            table[key] = str((base / table[key]).resolve())
 
 
 _NAMES = (("imagenet", "imagenet"), ("imagenet", "none"), ("single", "default"))
@@ -148,10 +175,10 @@ def _override(table: dict[str, Any], text: str) -> None:
     for room, value in parsed.items():
         if room in _SECTIONS and isinstance(value, dict) and isinstance(table.setdefault(room, {}), dict):
             table[room].update(value)
-        elif room == "output":
+        elif room in _FILES:
             table[room] = value
         else:
-            raise ConfigurationError(f"--set knows output and keys of the sections {', '.join(_SECTIONS)}.")
+            raise ConfigurationError(f"--set knows output, after and keys of the sections {', '.join(_SECTIONS)}.")
 
 
 def _section(name: str, table: Mapping[str, Any]) -> Any:
@@ -189,6 +216,8 @@ def _check(config: TrainingConfig) -> None:
         raise ConfigurationError(f"[model] architecture must be one of {', '.join(VARIANTS)}.")
     if model.grown_from is not None:
         _check_growth(model)
+    if config.after is not None:
+        _check_after(config, config.after)
 
 
 def _check_growth(model: ModelConfig) -> None:
@@ -197,3 +226,24 @@ def _check_growth(model: ModelConfig) -> None:
         raise ConfigurationError("[model] grown_from must name an architecture that is smaller than the network's own.")
     if model.imagenet == "none":
         raise ConfigurationError('[model] grown_from needs weights: imagenet is a file or "imagenet".')
+
+
+def _check_after(config: TrainingConfig, before: TrainingConfig) -> None:
+    """Whether a run's fits can go on from another's: the same women held out, the same layers."""
+    ours, theirs = asdict(config.data), asdict(before.data)
+    wrong = [f"[data] {key}" for key in ours if ours[key] != theirs[key]]
+    wrong += [f"[model] {key}" for key in ("architecture", "views") if _differ(config.model, before.model, key)]
+    wrong += [f"[fit] {key}" for key in ("side_tasks",) if _differ(config.fit, before.fit, key)]
+    if wrong:
+        raise ConfigurationError(f"A run goes on from one that is alike in {', '.join(wrong)}.")
+    if config.fit.patience or before.fit.patience:
+        # The women who stop a fit are drawn from those to fit, and one run's need not be the other's.
+        raise ConfigurationError("[fit] patience does not go with a run that goes on from another.")
+    if config.fit.lesion_epochs or config.fit.patch_epochs:
+        raise ConfigurationError(
+            "Warm-ups belong to the run that comes first: leave out lesion_epochs and patch_epochs."
+        )
+
+
+def _differ(one: Any, other: Any, key: str) -> bool:
+    return bool(getattr(one, key) != getattr(other, key))

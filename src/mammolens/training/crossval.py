@@ -19,15 +19,17 @@ from mammolens.evaluation.calibration import grouped_folds
 from mammolens.training import cache, devices, fit, protocol
 from mammolens.training.batches import Images
 from mammolens.training.config import TrainingConfig
+from mammolens.training.fit import WEIGHTS
 from mammolens.training.networks import network
 from mammolens.training.pairs import VIEW, PairedImages, pairs_of
 from mammolens.training.protocol import FINAL, Split
 
-WEIGHTS = "model.weights.h5"
-"""Weights at the end of a fit."""
-
 SCORED = "scored.weights.h5"
 """Weights of the model that is measured, or shipped: those of a fit, or a mean of several."""
+
+
+_SEEDS_APART = 100
+"""Between a fit and the one that it goes on from: else it would see the same pictures in the same order again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,30 +96,46 @@ def train(config: TrainingConfig) -> Run:
     if config.data.dataset not in DATASETS:
         raise ConfigurationError(f"Unknown data set; known are: {', '.join(sorted(DATASETS))}.")
     whole = DATASETS[config.data.dataset](config.data.folder)
+    done = _fits(config, whole, config.fit.seeds, refitted=config.model.refitted)
+    logits = np.full(len(done.labels), np.nan)
+    for split in done.folds:
+        logits[split.watch] = _score(config, done.images, split, alone=len(done.folds) == 1)
+    used = [done.final] if config.model.refitted else list(done.folds)
+    weights = _shipped(config, used)
+    held, fitted = (np.unique(np.concatenate(each)) for each in ([s.watch for s in done.folds], [s.fit for s in used]))
+    run = Run(config.output, done.table, done.rows[held], logits[held], done.rows[fitted], weights)
+    _write_predictions(run, config.data.folder)
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """What the fits of a configuration were made of."""
+
+    table: CaseTable
+    images: Images
+    rows: NDArray[np.int64]
+    labels: NDArray[np.float32]
+    folds: tuple[Split, ...]
+    final: Split
+
+
+def _fits(config: TrainingConfig, whole: CaseTable, seeds: Sequence[int], *, refitted: bool) -> _Fits:
+    """Do every fit of a configuration, after those of the configuration that it goes on from."""
+    if config.after is not None:
+        _fits(config.after, whole, seeds, refitted=refitted)
     table, images, rows = _inputs(config, whole)
     cases = [table[row] for row in rows]
     labels = np.array([case.malignant for case in cases], np.float32)
     *folds, final = _splits(config, whole, table, rows)
     devices.spread(config.fit.batch_size)
-
-    def fit_all(splits: Sequence[Split]) -> None:
-        for seed in config.fit.seeds:
+    for splits in (folds, [final] if refitted else []):
+        for seed in seeds:
             for split in splits:
-                _fit_one(fit.Fit(config, images, labels, split, _folder(config, split, seed), seed, cases))
-
-    fit_all(folds)
-    logits = np.full(len(labels), np.nan)
-    for split in folds:
-        logits[split.watch] = _score(config, images, split, alone=len(folds) == 1)
-    used = folds
-    if config.model.refitted:
-        used = [final]
-        fit_all(used)
-    weights = _shipped(config, used)
-    held, fitted = (np.unique(np.concatenate(each)) for each in ([s.watch for s in folds], [s.fit for s in used]))
-    run = Run(config.output, table, rows[held], logits[held], rows[fitted], weights)
-    _write_predictions(run, config.data.folder)
-    return run
+                before = _folder(config.after, split, seed) if config.after is not None else None
+                folder, draw = _folder(config, split, seed), seed + _SEEDS_APART * config.generation
+                _fit_one(fit.Fit(config, images, labels, split, folder, draw, cases, before))
+    return _Fits(table, images, rows, labels, tuple(folds), final)
 
 
 def _inputs(config: TrainingConfig, whole: CaseTable) -> tuple[CaseTable, Images, NDArray[np.int64]]:

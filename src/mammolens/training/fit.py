@@ -14,13 +14,16 @@ from mammolens.datasets import Case
 from mammolens.evaluation.logistic import logistic_regression
 from mammolens.evaluation.metrics import auc
 from mammolens.models.looks import Looks, Size
-from mammolens.training import stage
+from mammolens.training import checkpoint, stage
 from mammolens.training.batches import ImageBatches, Images, batched
 from mammolens.training.config import TrainingConfig
-from mammolens.training.networks import load_start, make_model, without_side_head
+from mammolens.training.networks import load_start, make_model, network, without_side_head
 from mammolens.training.protocol import Split
 from mammolens.training.side_tasks import SideTasks, start_side_head
 from mammolens.training.warm_ups import WARM_UPS
+
+WEIGHTS = "model.weights.h5"
+"""Weights at the end of a fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Fit:
         Of the order, the augmentation and the dropout.
     cases : sequence of Case, length N
         What else is known of the images; may be empty.
+    before : Path, optional
+        Folder of the finished fit of the same split that this one goes on from.
     """
 
     config: TrainingConfig
@@ -48,6 +53,7 @@ class Fit:
     folder: Path
     seed: int
     cases: Sequence[Case] = ()
+    before: Path | None = None
 
 
 def predict(
@@ -121,6 +127,8 @@ def start_head(
 def start(asked: Fit, steps: int, tasks: SideTasks | None = None) -> Any:
     """Phase one: ImageNet's weights, what warms them up, and the head as the linear probe of their features.
 
+    A fit that goes on from another begins with that one's network instead, heads and all.
+
     Parameters
     ----------
     asked : Fit
@@ -138,11 +146,25 @@ def start(asked: Fit, steps: int, tasks: SideTasks | None = None) -> Any:
     config = asked.config
     keras.utils.set_random_seed(asked.seed)
     model = make_model(config, config.model.size, steps, tasks)
+    if asked.before is not None:
+        _take_up(model, asked.before, config)
+        return model
     load_start(model, config)
     for warm_up in WARM_UPS:
         warm_up(asked, model)
     start_head(model, asked.images, asked.labels, asked.split, config.fit.probe_penalty, tasks)
     return model
+
+
+def _take_up(model: Any, before: Path, config: TrainingConfig) -> None:
+    """Give a network the weights with which another fit ended."""
+    # The checkpoint knows the side tasks' head as well; the weights, which epoch or average the fit ended with.
+    checkpoint.restore_weights(before / stage.CHECKPOINT, model)
+    left = network(config, config.model.size)
+    left.load_weights(before / WEIGHTS)
+    for layer in left.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
 
 
 def run(asked: Fit) -> Any:
