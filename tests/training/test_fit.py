@@ -200,9 +200,10 @@ def test_refitted_seeds_side_by_side_are_measured_as_the_mean_of_each_folds_own(
 def test_run_goes_on_from_anothers_fits_split_by_split_and_at_another_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = CaseTable("t", [replace(case, split="") for case in made_table(tmp_path)])
+    made = made_table(tmp_path)
+    table = CaseTable("t", [replace(case, split="", side_labels={"age": float(i % 5)}) for i, case in enumerate(made)])
     monkeypatch.setitem(DATASETS, "t", lambda folder: table)
-    first = configured(tmp_path, seeds=(1,), side_tasks=("mass",), side_weight=0.5)
+    first = configured(tmp_path, seeds=(1,), side_tasks=("age",), side_weight=0.5)
     first = replace(first, output=tmp_path / "first", data=DataConfig("t", tmp_path, folds=2))
     larger = replace(first.model, size=(96, 64))
     # A rate of nothing: the fit ends where it began.
