@@ -27,20 +27,26 @@ from mammolens.models.efficientnet import build
 from mammolens.models.transfer import network_of
 from mammolens.training.config import TrainingConfig, load
 from mammolens.training.crossval import SCORED
+from mammolens.training.fit import WEIGHTS
 from mammolens.training.protocol import training_part
 
 
-def sessions(config: TrainingConfig, folds: tuple[int, ...]) -> dict[int, object]:
-    """One ONNX Runtime session for each fold's network."""
+def sessions(config: TrainingConfig, folds: tuple[int, ...]) -> dict[int, list[object]]:
+    """ONNX Runtime sessions for each fold's networks: one, or as many as are shipped side by side."""
     import onnxruntime
 
-    made: dict[int, object] = {}
+    made: dict[int, list[object]] = {}
     for fold in folds:
-        model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
-        model.load_weights(config.output / f"fold{fold}" / SCORED)
-        network = network_of(model, config.model.architecture, config.model.size)
-        graph = onnx_graph.write(network, config.model.looks, config.model.looking.second_size)
-        made[fold] = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        paths = [config.output / f"fold{fold}" / SCORED]
+        if config.model.final == "refit-ensemble":
+            paths = [config.output / f"fold{fold}-seed{seed}" / WEIGHTS for seed in config.fit.seeds]
+        for path in paths:
+            model = build(config.model.architecture, config.model.size, folded=True, dropout=0.0)
+            model.load_weights(path)
+            network = network_of(model, config.model.architecture, config.model.size)
+            graph = onnx_graph.write(network, config.model.looks, config.model.looking.second_size)
+            session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+            made.setdefault(fold, []).append(session)
     return made
 
 
@@ -61,7 +67,7 @@ def out_of_fold(config: TrainingConfig) -> None:
         if case.path.relative_to(config.data.folder).as_posix() not in written:
             continue
         made = preprocess.prepare(read_mammogram(case.path, options), config.model.size)
-        rows.append((case, logit(opened[case.fold], made.image)))
+        rows.append((case, float(np.mean([logit(session, made.image) for session in opened[case.fold]]))))
     labels = np.array([case.malignant for case, _ in rows], np.float64)
     women = np.array([case.woman for case, _ in rows])
     breasts = np.array([case.breast for case, _ in rows])

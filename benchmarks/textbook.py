@@ -3,14 +3,14 @@
 The whole picture is decoded by pydicom with its default plugins (or OpenCV), the VOI
 transformation applied, the values stretched to eight bits; then Keras' ``predict`` on a
 batch of one, Grad-CAM by a gradient tape in eager mode, and the heat map laid over the full
-picture in OpenCV's JET colours. Same network, same weights. Two things are kinder than
-most tutorials: the model and its Grad-CAM twin are built once, outside the timing.
+picture in OpenCV's JET colours. Same networks, same weights; one look each, where the
+bundle may have several. Two things are kinder than most tutorials: the models and their
+Grad-CAM twins are built once, outside the timing.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pydicom.pixels import apply_voi_lut
 
 from benchmarks import lossless_plugin
 from benchmarks.measure import Parts, Stopwatch
-from mammolens.models.bundle import WEIGHTS, load_bundle
+from mammolens.models.bundle import load_bundle
 
 _LAST_CONVOLUTION = "top_activation"
 
@@ -32,7 +32,7 @@ class Unavailable(Exception):
 
 
 class Textbook:
-    """The network in Keras on TensorFlow.
+    """The bundle's networks in Keras on TensorFlow.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Textbook:
     Raises
     ------
     Unavailable
-        If TensorFlow is missing or the bundle holds no Keras weights.
+        If TensorFlow is missing.
     """
 
     def __init__(self) -> None:
@@ -54,20 +54,16 @@ class Textbook:
             import tensorflow as tf
         except ImportError as error:
             raise Unavailable("TensorFlow is not installed (extra [train])") from error
-        from mammolens.models.efficientnet import build
+        from mammolens.models import rebuilt
 
         bundle = load_bundle("default")
-        if WEIGHTS not in bundle.manifest.files:
-            raise Unavailable("the bundle holds no Keras weights")
         shape = bundle.manifest.preprocessing
         self._size = (shape.height, shape.width)
-        self._model = build(bundle.manifest.architecture, self._size)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / WEIGHTS
-            path.write_bytes(bundle.read(WEIGHTS))
-            self._model.load_weights(path)
-        last = self._model.get_layer(_LAST_CONVOLUTION).output
-        self._twin = keras.Model(self._model.input, [last, self._model.output])
+        self._models = rebuilt.of_bundle(bundle)
+        self._twins = [
+            keras.Model(model.input, [model.get_layer(_LAST_CONVOLUTION).output, model.output])
+            for model in self._models
+        ]
         self._tf = tf
         self.borrowed_decoder = lossless_plugin.register()
 
@@ -77,10 +73,10 @@ class Textbook:
         image = read(path)
         watch.lap("decode")
         batch = cv2.resize(image, self._size[::-1])[None, ..., None].astype(np.float32)
-        logit = float(self._model.predict(batch, verbose=0)[0, 0])
+        logit = float(np.mean([model.predict(batch, verbose=0)[0, 0] for model in self._models]))
         assert np.isfinite(1.0 / (1.0 + np.exp(-logit)))
         watch.lap("predict")
-        heat = self._grad_cam(batch)
+        heat = np.mean([self._grad_cam(twin, batch) for twin in self._twins], axis=0)
         watch.lap("grad-cam")
         heat = cv2.resize(heat, (image.shape[1], image.shape[0]))
         colours = cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_JET)
@@ -88,10 +84,10 @@ class Textbook:
         watch.lap("overlay")
         return watch.parts
 
-    def _grad_cam(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _grad_cam(self, twin: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         tf = self._tf
         with tf.GradientTape() as tape:
-            features, logit = self._twin(batch)
+            features, logit = twin(batch)
             score = logit[:, 0]
         weights = tf.reduce_mean(tape.gradient(score, features), axis=(0, 1, 2))
         heat = tf.maximum(tf.reduce_sum(features[0] * weights, axis=-1), 0.0)
