@@ -18,12 +18,12 @@ def manifest() -> Manifest:
 def test_built_in_bundle_stands_as_its_card_says(manifest: Manifest) -> None:
     report = bundle_report.report(manifest)
     assert {area.level: round(area.value, 3) for area in report.areas} == {
-        "image": 0.691,
-        "breast": 0.709,
-        "woman": 0.710,
+        "image": 0.7,
+        "breast": 0.715,
+        "woman": 0.717,
     }
     machines = {part.value: part for part in report.subgroups["machine_id"]}
-    assert (machines["49"].images, machines["49"].malignant, round(machines["49"].auc or 0, 3)) == (1213, 504, 0.670)
+    assert (machines["49"].images, machines["49"].malignant, round(machines["49"].auc or 0, 3)) == (1213, 504, 0.680)
     assert machines["210"].auc is None
 
 
