@@ -139,6 +139,12 @@ def test_localisation_goes_into_the_page_with_its_pictures(made: dict[str, Any])
     assert "Where the map points" in card.write({**made, "localisation": found})
 
 
+def test_card_says_of_how_many_networks_the_model_is(made: dict[str, Any]) -> None:
+    alone, three = (card.write({**made, "model": {**made["model"], "members": count}}) for count in (1, 3))
+    assert "side by side" not in alone
+    assert f"3 networks {made['model']['architecture']} side by side" in three
+
+
 def test_one_class_is_refused_and_so_is_all_cancers_in_one_fold(bundle: ModelBundle) -> None:
     table = table_of()
     scores = scored(table)

@@ -34,6 +34,11 @@ def _looks(looks: int, second_size: Sequence[int] | None) -> str:
     return f"{_LOOKS[looks]}, and the same at {second_size[0]} × {second_size[1]} pixels, averaged"
 
 
+def _networks(architecture: str, members: int) -> str:
+    """Say what the model is made of."""
+    return architecture if members == 1 else f"{members} networks {architecture} side by side, their answers averaged"
+
+
 def write(report: Mapping[str, Any], shipped: str = "") -> str:
     """Write the card.
 
@@ -72,7 +77,7 @@ def write(report: Mapping[str, Any], shipped: str = "") -> str:
     return template.substitute(
         name=model["name"],
         version=model["version"],
-        architecture=model["architecture"],
+        networks=_networks(model["architecture"], model.get("members", 1)),
         height=model["size"][0],
         width=model["size"][1],
         looks=_looks(model["looks"], model.get("second_size")),

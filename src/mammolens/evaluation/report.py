@@ -36,8 +36,8 @@ class Subject:
     Attributes
     ----------
     model : mapping
-        ``name``, ``version``, ``architecture``, ``size`` (height, width), ``looks``, ``training`` (as in the manifest,
-        or None) and ``sha256`` (None for a bundle that is being made).
+        ``name``, ``version``, ``architecture``, ``size`` (height, width), ``looks``, perhaps ``members``
+        (1 otherwise), ``training`` (as in the manifest, or None) and ``sha256`` (None for a bundle that is being made).
     dataset, terms : str
         Of the pictures.
     protocol : Protocol

@@ -258,6 +258,7 @@ def subject(
             "architecture": manifest.architecture,
             "size": [manifest.preprocessing.height, manifest.preprocessing.width],
             "looks": manifest.looks,
+            "members": manifest.members,
             "second_size": manifest.second_size and list(manifest.second_size),
             "training": None if manifest.training is None else manifest.training.model_dump(mode="json"),
             "sha256": bundle.identity.sha256,

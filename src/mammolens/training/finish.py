@@ -67,6 +67,7 @@ def measured(config: TrainingConfig, run: Run, calibration: Calibration, trainin
             "architecture": config.model.architecture,
             "size": list(config.model.size),
             "looks": config.model.looks,
+            "members": len(run.weights),
             "second_size": list(config.model.looking.second_size or ()) or None,
             "training": training.model_dump(mode="json"),
             "sha256": None,
