@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mammolens.errors import BundleInvalid, ConfigurationError
-from mammolens.models import golden, session, variants
+from mammolens.models import golden, graph_weights, onnx_graph, session, variants
 from mammolens.models.bundle import ModelBundle, load_bundle
 from mammolens.models.contract import to_input
 from mammolens.models.network import InputContract
@@ -15,8 +17,19 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
 
 @pytest.fixture(scope="module")
-def bundle() -> ModelBundle:
+def built_in() -> ModelBundle:
     return load_bundle("default")
+
+
+@pytest.fixture(scope="module")
+def bundle(built_in: ModelBundle) -> ModelBundle:
+    """The built-in bundle with the graph of one network, whose weights 16 bits do not hold exactly."""
+    network, *_ = graph_weights.read(built_in.graph, built_in.manifest)
+    finer = {
+        name: replace(each, kernel=np.asarray(each.kernel * np.float32(1.0003), np.float32))
+        for name, each in network.convolutions.items()
+    }
+    return replace(built_in, graph=onnx_graph.write(replace(network, convolutions=finer), built_in.manifest.looks))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +102,25 @@ def test_8_bits_are_taken_for_large_pointwise_convolutions_alone(bundle: ModelBu
     assert 1e-4 < np.abs(logits - expected).max() < 0.5
     assert np.corrcoef(evidence.ravel(), maps.ravel())[0, 1] > 0.95
     assert len(made) < 0.5 * len(bundle.graph)
+
+
+def test_8_bits_are_made_of_an_ensemble_whose_weights_are_stored_in_16(
+    built_in: ModelBundle, images: np.ndarray
+) -> None:
+    assert built_in.manifest.members == 2
+    made = variants.int8(built_in.graph, images, built_in.contract)
+    eight = [name for name in constants(made) if name.endswith("/kernel_quantized")]
+    assert {name.partition("/")[0] for name in eight} == {"member1", "member2"}
+    inputs = to_input(images, built_in.contract)
+    (logits, evidence), (expected, maps) = session.scores(made, inputs), session.scores(built_in.graph, inputs)
+    assert 1e-4 < np.abs(logits - expected).max() < 0.5
+    assert np.corrcoef(evidence.ravel(), maps.ravel())[0, 1] > 0.95
+    assert len(made) < 0.8 * len(built_in.graph)
+
+
+def test_weights_that_are_stored_in_16_bits_already_are_not_halved_again(built_in: ModelBundle) -> None:
+    with pytest.raises(BundleInvalid, match="already"):
+        variants.float16(built_in.graph)
 
 
 def test_graph_without_large_convolutions_is_refused() -> None:

@@ -15,27 +15,25 @@ pytest.importorskip("onnx")
 
 from mammolens.errors import BundleInvalid  # noqa: E402
 from mammolens.models import bundle as bundles  # noqa: E402
-from mammolens.models import onnx_graph, weights_file  # noqa: E402
-from mammolens.models.efficientnet import VARIANTS, normalisation  # noqa: E402
-from mammolens.models.network import InputContract, Network  # noqa: E402
+from mammolens.models import efficientnet, onnx_graph, variants, weights_file  # noqa: E402
+from mammolens.models.efficientnet import VARIANTS  # noqa: E402
+from mammolens.models.network import Network  # noqa: E402
 
 Make = Callable[..., Network]
 
 
 def test_graph_written_from_the_built_in_weights_is_the_built_in_graph_byte_for_byte() -> None:
     bundle = bundles.load_bundle("default")
-    stored = weights_file.read(bundle.read(bundles.WEIGHTS), bundle.manifest.architecture)
-    factor, offset = (np.array(values, np.float32) for values in normalisation(1))
-    contract = InputContract(bundle.manifest.preprocessing.height, bundle.manifest.preprocessing.width)
-    network = Network(
-        bundle.manifest.architecture, contract, factor, offset, stored.convolutions, stored.head, stored.bias
-    )
-    graph = onnx_graph.write(network, bundle.manifest.looks, bundle.manifest.second_size)
+    stored = weights_file.networks(bundle.read(bundles.WEIGHTS), bundle.manifest)
+    assert len(stored) == bundle.manifest.members
+    graph = variants.compact(onnx_graph.write_ensemble(stored, bundle.manifest.looks, bundle.manifest.second_size))
     assert hashlib.sha256(graph).hexdigest() == bundle.manifest.files[bundles.GRAPH]
 
 
-def test_groups_are_those_that_keras_wrote() -> None:
-    with h5py.File(bundles.find("default") / bundles.WEIGHTS) as file:
+def test_groups_are_those_that_keras_writes(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    efficientnet.build("efficientnet-b0", (64, 32)).save_weights(tmp_path / "model.weights.h5")
+    with h5py.File(tmp_path / "model.weights.h5") as file:
         written = {
             file[f"layers/{name}/vars"].attrs["name"]: f"layers/{name}"
             for name in file["layers"]

@@ -1,8 +1,8 @@
 """How much of a picture's resolution a model input needs.
 
-Every picture comes to the model by the same grid: JPEG 2000 is decoded at a fraction
-of its size, everything else is averaged down to the same fraction, so one picture
-gives one answer however it was stored.
+Every picture comes to the model about as fine: JPEG 2000 is decoded at a fraction of its
+size, everything else is averaged down, and from a quarter on only half as far: averages are
+softer than what JPEG 2000 leaves. So one picture gives one answer however it was stored.
 """
 
 from __future__ import annotations

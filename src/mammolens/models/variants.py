@@ -25,6 +25,8 @@ from mammolens.models.network import InputContract
 _SMALL = 64
 _MANY_WEIGHTS = 1 << 14
 _LARGEST_HALF = 65504.0
+_WORTH_IT = 0.9
+"""Share of the bytes above which nothing was gained."""
 
 
 def float16(graph: bytes) -> bytes:
@@ -45,11 +47,14 @@ def float16(graph: bytes) -> bytes:
     Raises
     ------
     BundleInvalid
-        If a weight is too large for 16 bits.
+        If a weight is too large for 16 bits, or the large ones are stored so already, as an ensemble's are.
     ConfigurationError
         If onnx is not installed.
     """
-    return _halved(graph, exactly=False)
+    made = _halved(graph, exactly=False)
+    if len(made) > _WORTH_IT * len(graph):
+        raise BundleInvalid("The model's weights are stored in 16 bits already.")
+    return made
 
 
 def compact(graph: bytes) -> bytes:
@@ -88,6 +93,19 @@ def _halved(graph: bytes, *, exactly: bool) -> bytes:
         name = f"{tensor.name}/single"
         casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], name=name, to=onnx.TensorProto.FLOAT))
     return _finished(model, casts, kept)
+
+
+def _whole(graph: bytes) -> bytes:
+    """Store in 32 bits what `_halved` stored in 16: the quantiser wants the weights themselves."""
+    onnx = onnx_library()
+    model = onnx.load_from_string(graph)
+    halves = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name.endswith("/half")}
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in halves]
+    for node in casts:
+        values = onnx.numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
+        halves[node.input[0]].CopyFrom(onnx.numpy_helper.from_array(values, node.output[0]))
+        model.graph.node.remove(node)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _held(values: NDArray[np.float32]) -> bool:
@@ -133,6 +151,7 @@ def int8(graph: bytes, images: NDArray[np.uint8], contract: InputContract) -> by
     onnx = onnx_library()
     from onnxruntime import quantization
 
+    stored, graph = graph, _whole(graph)
     model = onnx.load_from_string(graph)
     names = _pointwise(model)
     if not names:
@@ -155,7 +174,9 @@ def int8(graph: bytes, images: NDArray[np.uint8], contract: InputContract) -> by
             weight_type=quantization.QuantType.QInt8,
             extra_options={"TensorQuantOverrides": ranges},
         )
-        return bytes(place.read_bytes())
+        made = place.read_bytes()
+    # What stays in 32 bits was stored in 16 before, and can be again.
+    return made if len(graph) == len(stored) else compact(made)
 
 
 def _finished(model: Any, casts: list[Any], constants: list[Any]) -> bytes:
