@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from mammolens.errors import CaseConflict, RequestInvalid
-from mammolens.models.bundle import BUILT_IN, DEFAULT, installed, load_bundle
+from mammolens.models import weights_file
+from mammolens.models.bundle import WEIGHTS, installed, load_bundle
 from mammolens.web.administration import imports
 from mammolens.web.app import Services
 from mammolens.web.database.tables import AuditEvent, Choice
@@ -104,7 +104,9 @@ def test_one_import_at_a_time_and_one_cut_off_by_a_stop_is_told(
 @pytest.mark.slow
 def test_an_imported_model_can_be_opened_and_put_in_use(opened: Services) -> None:
     pytest.importorskip("h5py")
-    shutil.copy(BUILT_IN / DEFAULT / "model.weights.h5", imports.folder(opened) / "again.weights.h5")
+    built_in = load_bundle()
+    network, *_ = weights_file.networks(built_in.read(WEIGHTS), built_in.manifest)
+    weights_file.write(network, imports.folder(opened) / "again.weights.h5")
     stated = imports.asked("efficientnet-b0", "384x288", "255", "benign,malignant")
     imports.start(opened, "chief", "again.weights.h5", stated, name="again").join(500)
     found = state_of(opened)
